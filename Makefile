@@ -1,0 +1,76 @@
+# `make` alone lists what there is. Everything starts from a bare Debian 12: bootstrap installs what is missing.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+BAZEL ?= bazel
+# Local additions, such as --output_base, and limits for small machines.
+BAZEL_STARTUP ?=
+BAZEL_FLAGS ?=
+bazel_build = $(BAZEL) $(BAZEL_STARTUP) build $(BAZEL_FLAGS)
+bazel_test = $(BAZEL) $(BAZEL_STARTUP) test $(BAZEL_FLAGS)
+export BAZEL BAZEL_STARTUP BAZEL_FLAGS
+
+PYTHON := .venv/bin/python
+PROGRAMS := //daemons/head:gcs //daemons/raylet:rayletd //daemons/store:plasma-store //daemons/cli:raylet
+BINARIES := daemons/head/gcs daemons/raylet/rayletd daemons/store/plasma-store daemons/cli/raylet
+SIM_SEEDS ?= 300
+FUZZ_SECONDS ?= 30
+
+.PHONY: help bootstrap proto build test demo bench sim sim-mutants asan tsan fuzz clean distclean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+bootstrap: ## install what is missing: Debian packages and .venv
+	@deploy/bootstrap.sh
+
+proto: bootstrap ## generate the Python side of protocol/wire
+	@deploy/generate_python_protocol.sh
+
+build: bootstrap proto ## build the four programs into bin/
+	$(bazel_build) -c opt $(PROGRAMS)
+	@mkdir -p bin
+	@for binary in $(BINARIES); do \
+	  cmp -s bazel-bin/$$binary bin/$$(basename $$binary) || \
+	    install -m 755 bazel-bin/$$binary bin/$$(basename $$binary) || exit 1; \
+	done
+	@echo "built: bin/raylet (see bin/raylet --help); .venv/bin/python -c 'import ray' works here"
+
+test: ## every test of every layer (what CI runs)
+	@deploy/bootstrap.sh --oldest
+	@$(MAKE) --no-print-directory build
+	@$(PYTHON) deploy/run_tests.py
+
+demo: build ## a real node runs real Dask work on real data, checked and timed beside Dask's own schedulers
+	@$(PYTHON) deploy/demo/demo.py
+
+bench: ## speed beside Dask's schedulers and the Ray wheel; the table, and one JSON file a run in build/bench/
+	@deploy/bootstrap.sh --ray
+	@$(MAKE) --no-print-directory build
+	@$(PYTHON) tests/bench/bench.py $(BENCH_FLAGS)
+
+sim: bootstrap ## the simulator over SIM_SEEDS (300) seeds of one-node clusters
+	$(bazel_build) -c opt //tests/sim:sim
+	bazel-bin/tests/sim/sim --seeds=$(SIM_SEEDS)
+
+sim-mutants: bootstrap ## ten planted bugs, each of which the simulator must find
+	$(bazel_build) -c opt //tests/sim:sim
+	bazel-bin/tests/sim/sim --mutants
+
+asan: bootstrap ## the C++ tests under AddressSanitizer and UBSan
+	$(bazel_test) --config=asan //...
+
+tsan: bootstrap ## the C++ tests under ThreadSanitizer
+	$(bazel_test) --config=tsan //...
+
+fuzz: bootstrap ## every decoder of outside bytes, FUZZ_SECONDS (30) each
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) deploy/run_fuzz.sh
+
+clean: ## remove what was built (not .venv)
+	@command -v $(BAZEL) >/dev/null && $(BAZEL) $(BAZEL_STARTUP) clean || true
+	rm -rf bin build client/ray/_wire client/build client/*.egg-info client/ray.egg-info .pytest_cache
+	find client tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv .venv-oldest .venv-ray

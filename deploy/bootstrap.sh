@@ -1,0 +1,87 @@
+#!/bin/sh
+# Makes a Debian 12 machine ready to build, test and run Raylet: packages that are missing, and the checkout's
+# Python environments. Run again it looks, finds everything in place and changes nothing.
+#
+#   deploy/bootstrap.sh            packages and .venv
+#   deploy/bootstrap.sh --oldest   also .venv-oldest (the oldest Dask, for tests)
+#   deploy/bootstrap.sh --ray      also .venv-ray (the Ray wheel, for the benchmark); its failure is no failure
+set -eu
+cd "$(dirname "$0")/.."
+
+say() { echo "bootstrap: $*" >&2; }
+fail() { say "$*"; exit 1; }
+
+as_root() {
+  if [ "$(id -u)" = 0 ]; then
+    "$@"
+  elif command -v sudo >/dev/null 2>&1; then
+    sudo "$@"
+  else
+    fail "these Debian packages are missing and need root to install (there is no sudo here either). As root: apt-get install $missing"
+  fi
+}
+
+install_packages() {
+  command -v dpkg-query >/dev/null 2>&1 || fail "expected Debian 12 (dpkg-query is not here); on another system install the counterparts of deploy/packages.txt by hand"
+  wanted=$(sed 's/#.*//' deploy/packages.txt)
+  # shellcheck disable=SC2086  # a list of words
+  present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null | sed -n 's/^installed //p' | sort -u || true)
+  missing=
+  for package in $wanted; do
+    echo "$present" | grep -qxF "$package" || missing="$missing $package"
+  done
+  [ -z "$missing" ] && return 0
+  say "installing:$missing"
+  # Debian's redis-server package starts a service of its own, which nobody here wants: Raylet starts its own
+  # Redis on a private socket. policy-rc.d keeps it from starting, disabling from starting at the next boot.
+  had_redis=no
+  echo "$present" | grep -qx redis-server && had_redis=yes
+  made_policy=no
+  if [ ! -e /usr/sbin/policy-rc.d ]; then
+    printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
+    as_root chmod 755 /usr/sbin/policy-rc.d
+    made_policy=yes
+  fi
+  status=0
+  # shellcheck disable=SC2086
+  { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -q -y --no-install-recommends $missing; } >build/bootstrap-apt.log 2>&1 </dev/null || status=$?
+  [ "$made_policy" = yes ] && as_root rm -f /usr/sbin/policy-rc.d
+  [ "$status" = 0 ] || { tail -n 20 build/bootstrap-apt.log >&2; fail "apt-get failed (exit $status); all of it is in build/bootstrap-apt.log"; }
+  if [ "$had_redis" = no ] && [ -d /run/systemd/system ]; then
+    as_root systemctl disable --quiet --now redis-server.service || true
+  fi
+}
+
+# environment DIRECTORY REQUIREMENTS: skipped when the requirements are those that it was made with.
+environment() {
+  wanted_hash=$(sha256sum "$2" | cut -d' ' -f1)
+  if [ "$(cat "$1/raylet-requirements.sha256" 2>/dev/null)" != "$wanted_hash" ]; then
+    say "making $1 from $2"
+    [ -x "$1/bin/python" ] || /usr/bin/python3 -m venv "$1" || return 1
+    log=build/bootstrap-pip-${1#.}.log
+    "$1/bin/python" -m pip install -q --disable-pip-version-check -r "$2" >"$log" 2>&1 </dev/null || {
+      tail -n 20 "$log" >&2
+      say "pip could not install $2 into $1; all of it is in $log"
+      return 1
+    }
+    echo "$wanted_hash" >"$1/raylet-requirements.sha256"
+  fi
+  # The checkout's client is importable there, as it is, without being installed.
+  if [ "${3:-client}" = client ]; then
+    for site in "$1"/lib/python3*/site-packages; do
+      printf '%s\n' "$PWD/client" >"$site/raylet_checkout.pth"
+    done
+  fi
+}
+
+mkdir -p build
+install_packages
+environment .venv deploy/requirements.txt || exit 1
+for option in "$@"; do
+  case "$option" in
+    --oldest) environment .venv-oldest deploy/requirements-oldest.txt || exit 1 ;;
+    --ray) environment .venv-ray deploy/requirements-ray.txt no-client || say "going on without the Ray wheel" ;;
+    *) fail "unknown option $option: expected --oldest or --ray" ;;
+  esac
+done
