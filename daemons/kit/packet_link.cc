@@ -40,6 +40,10 @@ void PacketLink::drain() {
   }
 }
 
+void PacketLink::flush() {
+  if (!closed_) write_queued();
+}
+
 void PacketLink::close() {
   if (closed_) return;
   closed_ = true;

@@ -42,6 +42,8 @@ class PacketLink {
 
   // Reads whatever has come, without waiting; for the last words of a dead peer.
   void drain();
+  // Sends what is queued as far as the socket has room.
+  void flush();
   void close();
 
  private:

@@ -122,7 +122,9 @@ OutgoingPacket::Sent OutgoingPacket::send(int socket) {
   }
 }
 
-Result<Received> receive_packet(int socket) {
+namespace {
+
+Result<Received> receive(int socket, int flags) {
   // One byte more than the largest packet, so that a larger one shows as truncated.
   thread_local std::string buffer(kPacketBytesMax + 1, '\0');
   iovec part{buffer.data(), buffer.size()};
@@ -134,7 +136,7 @@ Result<Received> receive_packet(int socket) {
   message.msg_controllen = sizeof control;
   ssize_t size;
   do {
-    size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC | flags);
   } while (size < 0 && errno == EINTR);
   Received received;
   if (size < 0) {
@@ -178,6 +180,11 @@ Result<Received> receive_packet(int socket) {
   received.packet.frame = std::move(*frame);
   return received;
 }
+
+}  // namespace
+
+Result<Received> receive_packet(int socket) { return receive(socket, 0); }
+Result<Received> receive_packet_now(int socket) { return receive(socket, MSG_DONTWAIT); }
 
 Result<SocketPair> make_socket_pair() {
   int ends[2];

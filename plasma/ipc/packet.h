@@ -74,6 +74,8 @@ struct Received {
 
 // An Error means that the peer broke the rules above, or that this process is out of descriptors.
 Result<Received> receive_packet(int socket);
+// The same, and never blocks, whatever another holder of the same end has made of it.
+Result<Received> receive_packet_now(int socket);
 
 // A connected pair, both close-on-exec, both non-blocking.
 struct SocketPair {
