@@ -20,7 +20,7 @@ FUZZ_SECONDS ?= 30
 .PHONY: help bootstrap proto build test demo bench sim sim-mutants asan tsan fuzz clean distclean
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F"|" '{ printf "%-20s %s\n", $$1, $$2 }'
 
 bootstrap: ## install what is missing: Debian packages and .venv
 	@deploy/bootstrap.sh
@@ -29,7 +29,7 @@ proto: bootstrap ## generate the Python side of protocol/wire
 	@deploy/generate_python_protocol.sh
 
 build: bootstrap proto ## build the four programs into bin/
-	$(bazel_build) -c opt $(PROGRAMS)
+	$(bazel_build) $(PROGRAMS)
 	@mkdir -p bin
 	@for binary in $(BINARIES); do \
 	  cmp -s bazel-bin/$$binary bin/$$(basename $$binary) || \
@@ -51,11 +51,11 @@ bench: ## speed beside Dask's schedulers and the Ray wheel; the table, and one J
 	@$(PYTHON) tests/bench/bench.py $(BENCH_FLAGS)
 
 sim: bootstrap ## the simulator over SIM_SEEDS (300) seeds of one-node clusters
-	$(bazel_build) -c opt //tests/sim:sim
+	$(bazel_build) //tests/sim:sim
 	bazel-bin/tests/sim/sim --seeds=$(SIM_SEEDS)
 
 sim-mutants: bootstrap ## ten planted bugs, each of which the simulator must find
-	$(bazel_build) -c opt //tests/sim:sim
+	$(bazel_build) //tests/sim:sim
 	bazel-bin/tests/sim/sim --mutants
 
 asan: bootstrap ## the C++ tests under AddressSanitizer and UBSan
