@@ -17,15 +17,18 @@ as_root() {
   elif command -v sudo >/dev/null 2>&1; then
     sudo "$@"
   else
-    fail "these Debian packages are missing and need root to install (there is no sudo here either). As root: apt-get install $missing"
+    say "installing Debian packages needs root, and there is no sudo here"
+    fail "as root: apt-get install $missing"
   fi
 }
 
 install_packages() {
-  command -v dpkg-query >/dev/null 2>&1 || fail "expected Debian 12 (dpkg-query is not here); on another system install the counterparts of deploy/packages.txt by hand"
+  command -v dpkg-query >/dev/null 2>&1 ||
+    fail "expected Debian 12 (no dpkg-query here); elsewhere install the counterparts of deploy/packages.txt by hand"
   wanted=$(sed 's/#.*//' deploy/packages.txt)
   # shellcheck disable=SC2086  # a list of words
-  present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null | sed -n 's/^installed //p' | sort -u || true)
+  present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
+    sed -n 's/^installed //p' | sort -u || true)
   missing=
   for package in $wanted; do
     echo "$present" | grep -qxF "$package" || missing="$missing $package"
@@ -44,10 +47,14 @@ install_packages() {
   fi
   status=0
   # shellcheck disable=SC2086
-  { as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -q -y --no-install-recommends $missing; } >build/bootstrap-apt.log 2>&1 </dev/null || status=$?
+  { as_root apt-get update -q &&
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing
+  } >build/bootstrap-apt.log 2>&1 </dev/null || status=$?
   [ "$made_policy" = yes ] && as_root rm -f /usr/sbin/policy-rc.d
-  [ "$status" = 0 ] || { tail -n 20 build/bootstrap-apt.log >&2; fail "apt-get failed (exit $status); all of it is in build/bootstrap-apt.log"; }
+  [ "$status" = 0 ] || {
+    tail -n 20 build/bootstrap-apt.log >&2
+    fail "apt-get failed (exit $status); all of it is in build/bootstrap-apt.log"
+  }
   if [ "$had_redis" = no ] && [ -d /run/systemd/system ]; then
     as_root systemctl disable --quiet --now redis-server.service || true
   fi

@@ -68,7 +68,8 @@ void ChildProcess::close_descriptor() {
 }
 
 Result<ChildProcess> ChildProcess::start(const std::vector<std::string>& arguments,
-                                         const std::vector<std::string>& environment, const std::string& log_path) {
+                                         const std::vector<std::string>& environment,
+                                         const std::string& log_path) {
   const auto failed = [&](const char* what, int error) {
     return Error{Code::kInternal, fmt::format("can't start {}: {}: {}", arguments[0], what, std::strerror(error))};
   };

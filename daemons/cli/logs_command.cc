@@ -63,8 +63,9 @@ int logs_command(const LogsOptions& options) {
   }
   const std::string directory = SessionPaths(*session).logs;
   if (log_files(directory, options.component).empty()) {
-    std::cerr << fmt::format("raylet logs: no log of {} in {}; there are: {}\n", options.component.empty() ? "anything" : options.component,
-                             directory, fmt::join(log_files(directory, ""), ", "));
+    std::cerr << fmt::format("raylet logs: no log of {} in {}; there are: {}\n",
+                             options.component.empty() ? "anything" : options.component, directory,
+                             fmt::join(log_files(directory, ""), ", "));
     return 1;
   }
   std::map<std::string, LogTail> tails;

@@ -70,8 +70,7 @@ std::string cgroup_path(std::string_view proc_self_cgroup) {
 Machine look_at_machine() {
   Machine machine;
   machine.cpus = cpus_of_affinity();
-  machine.memory_available_bytes =
-      bytes_of_meminfo(read_text("/proc/meminfo"), "MemAvailable", uint64_t{1} << 30);
+  machine.memory_available_bytes = bytes_of_meminfo(read_text("/proc/meminfo"), "MemAvailable", uint64_t{1} << 30);
 
   // A limit of any ancestor is a limit of ours.
   std::string group = cgroup_path(read_text("/proc/self/cgroup"));
@@ -81,8 +80,7 @@ Machine look_at_machine() {
     const uint64_t limit = bytes_of_limit(read_text(directory + "/memory.max"), kNoLimit);
     if (limit != kNoLimit) {
       const uint64_t used = bytes_of_limit(read_text(directory + "/memory.current"), 0);
-      machine.memory_available_bytes =
-          std::min(machine.memory_available_bytes, limit > used ? limit - used : 0);
+      machine.memory_available_bytes = std::min(machine.memory_available_bytes, limit > used ? limit - used : 0);
     }
     if (group.empty() || group == "/") break;
     group.resize(group.rfind('/'));

@@ -12,18 +12,43 @@ namespace {
 
 Status check_amounts(const NodePlan& plan) {
   Resources checked;
-  if (auto status = checked.set("CPU", plan.cpus); !status.ok()) return invalid("--num-cpus: " + status.error().message);
-  if (auto status = checked.set("GPU", plan.gpus); !status.ok()) return invalid("--num-gpus: " + status.error().message);
+  if (auto status = checked.set("CPU", plan.cpus); !status.ok())
+    return invalid("--num-cpus: " + status.error().message);
+  if (auto status = checked.set("GPU", plan.gpus); !status.ok())
+    return invalid("--num-gpus: " + status.error().message);
   return Done{};
 }
 
 Command redis_command(const SessionPaths& paths, const Programs& programs) {
   // Every acknowledged write is on disk; nothing is ever evicted; nobody but this user gets in.
   return {"redis",
-          {programs.redis_server, "--port", "0", "--unixsocket", paths.redis_socket, "--unixsocketperm", "600",
-           "--dir", paths.redis_directory, "--appendonly", "yes", "--appendfsync", "always", "--save", "",
-           "--maxmemory-policy", "noeviction", "--daemonize", "no", "--enable-debug-command", "no",
-           "--enable-module-command", "no", "--protected-mode", "yes", "--logfile", ""}};
+          {programs.redis_server,
+           "--port",
+           "0",
+           "--unixsocket",
+           paths.redis_socket,
+           "--unixsocketperm",
+           "600",
+           "--dir",
+           paths.redis_directory,
+           "--appendonly",
+           "yes",
+           "--appendfsync",
+           "always",
+           "--save",
+           "",
+           "--maxmemory-policy",
+           "noeviction",
+           "--daemonize",
+           "no",
+           "--enable-debug-command",
+           "no",
+           "--enable-module-command",
+           "no",
+           "--protected-mode",
+           "yes",
+           "--logfile",
+           ""}};
 }
 
 }  // namespace
@@ -62,8 +87,8 @@ Result<NodePlan> plan_node(const StartOptions& options, const Machine& machine, 
       std::max(kObjectStoreBytesMin,
                static_cast<uint64_t>(static_cast<double>(machine.memory_available_bytes) * kObjectStoreShare)));
   if (plan.object_store_bytes < kObjectStoreBytesMin) {
-    return invalid(fmt::format("--object-store-memory: expected at least {}, got {}", format_size(kObjectStoreBytesMin),
-                               format_size(plan.object_store_bytes)));
+    return invalid(fmt::format("--object-store-memory: expected at least {}, got {}",
+                               format_size(kObjectStoreBytesMin), format_size(plan.object_store_bytes)));
   }
   const uint64_t left = machine.memory_available_bytes > plan.object_store_bytes
                             ? machine.memory_available_bytes - plan.object_store_bytes
@@ -81,25 +106,46 @@ Result<NodePlan> plan_node(const StartOptions& options, const Machine& machine, 
   nlohmann::json resources = nlohmann::json::object();
   for (const auto& [name, amount] : options.resources) resources[name] = amount;
   plan.rayletd = {"rayletd",
-                  {programs.rayletd, "--session-dir", paths.directory, "--head", "unix:" + paths.gcs_grpc, "--socket",
-                   paths.raylet_socket, "--listen", "unix:" + paths.raylet_grpc, "--num-cpus",
-                   fmt::format("{}", plan.cpus), "--num-gpus", fmt::format("{}", plan.gpus), "--resources",
-                   resources.dump(), "--memory", std::to_string(plan.memory_bytes), "--object-store-memory",
-                   std::to_string(plan.object_store_bytes), "--python", programs.python, "--store-binary",
-                   programs.plasma_store, "--log-level", options.log_level}};
+                  {programs.rayletd,
+                   "--session-dir",
+                   paths.directory,
+                   "--head",
+                   "unix:" + paths.gcs_grpc,
+                   "--socket",
+                   paths.raylet_socket,
+                   "--listen",
+                   "unix:" + paths.raylet_grpc,
+                   "--num-cpus",
+                   fmt::format("{}", plan.cpus),
+                   "--num-gpus",
+                   fmt::format("{}", plan.gpus),
+                   "--resources",
+                   resources.dump(),
+                   "--memory",
+                   std::to_string(plan.memory_bytes),
+                   "--object-store-memory",
+                   std::to_string(plan.object_store_bytes),
+                   "--python",
+                   programs.python,
+                   "--store-binary",
+                   programs.plasma_store,
+                   "--log-level",
+                   options.log_level}};
   if (options.null_workers) plan.rayletd.arguments.push_back("--null-workers");
   if (!options.listen.empty()) {
     auto address = parse_host_port(options.listen);
     if (!address.ok()) return invalid("--listen: " + address.error().message);
     plan.tcp_address = options.listen;
-    for (const std::string& argument : {std::string("--listen-tcp"), options.listen, std::string("--token-file"), paths.token}) {
+    for (const std::string& argument :
+         {std::string("--listen-tcp"), options.listen, std::string("--token-file"), paths.token}) {
       plan.rayletd.arguments.push_back(argument);
     }
   }
 
   // Last, so that whatever the user put there wins.
   if (!programs.client_directory.empty()) {
-    plan.python_path = python_path.empty() ? programs.client_directory : python_path + ":" + programs.client_directory;
+    plan.python_path =
+        python_path.empty() ? programs.client_directory : python_path + ":" + programs.client_directory;
   } else {
     plan.python_path = python_path;
   }

@@ -15,7 +15,8 @@ const Programs kPrograms{.gcs = "/b/gcs",
                          .python = "/usr/bin/python3",
                          .client_directory = "/src/client"};
 
-Result<NodePlan> plan(const StartOptions& options, const std::string& directory = "/tmp/s", const std::string& path = "") {
+Result<NodePlan> plan(const StartOptions& options, const std::string& directory = "/tmp/s",
+                      const std::string& path = "") {
   return plan_node(options, kMachine, kPrograms, directory, path);
 }
 
@@ -85,7 +86,8 @@ TEST_CASE("the user's PYTHONPATH comes before the checkout's client") {
 }
 
 TEST_CASE("what can't be is refused by the flag's name") {
-  const auto refused = [](const StartOptions& options, const std::string& flag, const std::string& directory = "/tmp/s") {
+  const auto refused = [](const StartOptions& options, const std::string& flag,
+                          const std::string& directory = "/tmp/s") {
     const auto node = plan(options, directory);
     REQUIRE_FALSE(node.ok());
     INFO(node.error().message);
@@ -106,8 +108,10 @@ TEST_CASE("what can't be is refused by the flag's name") {
 
 TEST_CASE("resources are a JSON object of amounts") {
   REQUIRE(parse_resources("{}").value().empty());
-  REQUIRE(parse_resources(R"({"a": 1, "b": 0.25})").value() == std::map<std::string, double>{{"a", 1}, {"b", 0.25}});
-  for (const char* text : {"", "[1]", "{\"a\": \"1\"}", "{\"a\": -1}", "{\"CPU\": 1}", "{\"a\": 0.00001}", "{'a': 1}"}) {
+  REQUIRE(parse_resources(R"({"a": 1, "b": 0.25})").value() ==
+          std::map<std::string, double>{{"a", 1}, {"b", 0.25}});
+  for (const char* text :
+       {"", "[1]", "{\"a\": \"1\"}", "{\"a\": -1}", "{\"CPU\": 1}", "{\"a\": 0.00001}", "{'a': 1}"}) {
     INFO(text);
     REQUIRE_FALSE(parse_resources(text).ok());
   }

@@ -33,12 +33,15 @@ RayletLink::RayletLink(const std::string& session_directory)
 
 Error RayletLink::unreachable(const std::string& why) const {
   if (auto node = read_node_json(session_directory_); node.ok() && node->value("state", "") == "failed") {
-    return {Code::kUnavailable, fmt::format("the node in {} has failed: {}", session_directory_, node->value("error", "(no reason noted)"))};
+    return {Code::kUnavailable, fmt::format("the node in {} has failed: {}", session_directory_,
+                                            node->value("error", "(no reason noted)"))};
   }
   if (!live_supervisor(session_directory_)) {
-    return {Code::kUnavailable, fmt::format("no node is running in {}; start one with: raylet start --head", session_directory_)};
+    return {Code::kUnavailable,
+            fmt::format("no node is running in {}; start one with: raylet start --head", session_directory_)};
   }
-  return {Code::kUnavailable, fmt::format("rayletd does not answer at {} ({}); see: raylet logs rayletd", SessionPaths(session_directory_).raylet_grpc, why)};
+  return {Code::kUnavailable, fmt::format("rayletd does not answer at {} ({}); see: raylet logs rayletd",
+                                          SessionPaths(session_directory_).raylet_grpc, why)};
 }
 
 Result<v1::NodeStatus> RayletLink::status() {

@@ -27,8 +27,10 @@ using Context = std::unique_ptr<redisContext, decltype(&redisFree)>;
 using Reply = std::unique_ptr<redisReply, decltype(&freeReplyObject)>;
 
 Error unreachable(const std::string& address, const std::string& why) {
-  return {Code::kUnavailable, fmt::format("no Redis answers at {} ({}); start it, or leave --redis-address away and "
-                                          "Raylet starts one of its own", address, why)};
+  return {Code::kUnavailable,
+          fmt::format("no Redis answers at {} ({}); start it, or leave --redis-address away and "
+                      "Raylet starts one of its own",
+                      address, why)};
 }
 
 }  // namespace
@@ -38,9 +40,11 @@ Status check_redis_settings(const std::map<std::string, std::string>& settings) 
     const auto found = settings.find(setting.name);
     const std::string value = found == settings.end() ? "(unknown)" : found->second;
     if (value == setting.needed) continue;
-    return Error{Code::kFailedPrecondition,
-                 fmt::format("Redis has {} = {}, but {} is needed: {}. Set it: redis-cli CONFIG SET {} {} (and in redis.conf)",
-                             setting.name, value, setting.needed, setting.why, setting.name, setting.needed)};
+    return Error{
+        Code::kFailedPrecondition,
+        fmt::format(
+            "Redis has {} = {}, but {} is needed: {}. Set it: redis-cli CONFIG SET {} {} (and in redis.conf)",
+            setting.name, value, setting.needed, setting.why, setting.name, setting.needed)};
   }
   return Done{};
 }
@@ -62,11 +66,13 @@ Status check_redis(const std::string& address) {
 
   std::map<std::string, std::string> settings;
   for (const Setting& setting : kSettings) {
-    const Reply reply(static_cast<redisReply*>(redisCommand(context.get(), "CONFIG GET %s", setting.name)), &freeReplyObject);
+    const Reply reply(static_cast<redisReply*>(redisCommand(context.get(), "CONFIG GET %s", setting.name)),
+                      &freeReplyObject);
     if (reply == nullptr) return unreachable(address, context->errstr);
     if (reply->type == REDIS_REPLY_ERROR) {
       return Error{Code::kFailedPrecondition,
-                   fmt::format("Redis at {} refused CONFIG GET {}: {}. Raylet has to see that setting", address, setting.name, reply->str)};
+                   fmt::format("Redis at {} refused CONFIG GET {}: {}. Raylet has to see that setting", address,
+                               setting.name, reply->str)};
     }
     if (reply->type == REDIS_REPLY_ARRAY && reply->elements == 2) settings[setting.name] = reply->element[1]->str;
   }

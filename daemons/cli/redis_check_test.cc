@@ -5,12 +5,14 @@
 using namespace raylet;
 
 TEST_CASE("a Redis that keeps everything passes") {
-  REQUIRE(check_redis_settings({{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}}).ok());
+  REQUIRE(
+      check_redis_settings({{"appendonly", "yes"}, {"appendfsync", "always"}, {"maxmemory-policy", "noeviction"}})
+          .ok());
 }
 
 TEST_CASE("a Redis that may lose records is complained about by the setting and the command that mends it") {
-  const auto status =
-      check_redis_settings({{"appendonly", "yes"}, {"appendfsync", "everysec"}, {"maxmemory-policy", "noeviction"}});
+  const auto status = check_redis_settings(
+      {{"appendonly", "yes"}, {"appendfsync", "everysec"}, {"maxmemory-policy", "noeviction"}});
   REQUIRE_FALSE(status.ok());
   REQUIRE(status.error().message.find("appendfsync = everysec") != std::string::npos);
   REQUIRE(status.error().message.find("CONFIG SET appendfsync always") != std::string::npos);

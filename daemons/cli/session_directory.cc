@@ -25,7 +25,8 @@ namespace fs = std::filesystem;
 
 Error can_not(const std::string& what, const std::string& path, int error) {
   std::string advice;
-  if (error == EACCES || error == EPERM || error == EROFS) advice = "; choose a directory you may write to with --session-dir";
+  if (error == EACCES || error == EPERM || error == EROFS)
+    advice = "; choose a directory you may write to with --session-dir";
   if (error == ENOSPC || error == EDQUOT) advice = "; free some space or choose another disk with --session-dir";
   return {Code::kFailedPrecondition, fmt::format("can't {} {}: {}{}", what, path, std::strerror(error), advice)};
 }
@@ -34,11 +35,15 @@ Error can_not(const std::string& what, const std::string& path, int error) {
 Result<bool> make_private_directory(const std::string& path) {
   if (mkdir(path.c_str(), 0700) == 0) return true;
   if (errno != EEXIST) return can_not("make the directory", path, errno);
-  struct stat info {};
+  struct stat info{};
   if (lstat(path.c_str(), &info) != 0) return can_not("look at", path, errno);
-  if (!S_ISDIR(info.st_mode)) return Error{Code::kFailedPrecondition, fmt::format("expected a directory at {}, found something else", path)};
+  if (!S_ISDIR(info.st_mode))
+    return Error{Code::kFailedPrecondition, fmt::format("expected a directory at {}, found something else", path)};
   if (info.st_uid != geteuid()) {
-    return Error{Code::kPermissionDenied, fmt::format("{} belongs to another user (uid {}); choose a directory of your own with --session-dir", path, info.st_uid)};
+    return Error{
+        Code::kPermissionDenied,
+        fmt::format("{} belongs to another user (uid {}); choose a directory of your own with --session-dir", path,
+                    info.st_uid)};
   }
   if ((info.st_mode & 0077) != 0 && chmod(path.c_str(), 0700) != 0) return can_not("make private", path, errno);
   if (access(path.c_str(), W_OK | X_OK) != 0) return can_not("write to", path, errno);
@@ -81,9 +86,11 @@ Result<SessionDirectory> SessionDirectory::create(const std::string& directory) 
   if (lock < 0) return can_not("write", paths.supervisor_pid, errno);
   SessionDirectory session(paths, lock, *made);
   if (flock(lock, LOCK_EX | LOCK_NB) != 0) {
-    return Error{Code::kAlreadyExists,
-                 fmt::format("a node is running in {} (its supervisor is pid {}); stop it first: raylet stop --session-dir {}",
-                             directory, live_supervisor(directory).value_or(0), directory)};
+    return Error{
+        Code::kAlreadyExists,
+        fmt::format(
+            "a node is running in {} (its supervisor is pid {}); stop it first: raylet stop --session-dir {}",
+            directory, live_supervisor(directory).value_or(0), directory)};
   }
   // What a node that was killed may have left.
   for (const std::string& stale : {paths.node_json, paths.raylet_socket, paths.raylet_grpc, paths.gcs_grpc,
@@ -98,7 +105,8 @@ Result<SessionDirectory> SessionDirectory::create(const std::string& directory) 
 
 Status SessionDirectory::write_pid() const {
   const std::string line = std::to_string(getpid()) + "\n";
-  if (ftruncate(lock_, 0) != 0 || pwrite(lock_, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size())) {
+  if (ftruncate(lock_, 0) != 0 ||
+      pwrite(lock_, line.data(), line.size(), 0) != static_cast<ssize_t>(line.size())) {
     return can_not("write", paths_.supervisor_pid, errno);
   }
   return Done{};
@@ -106,7 +114,8 @@ Status SessionDirectory::write_pid() const {
 
 Status SessionDirectory::write_token() const {
   char random[32];
-  if (getrandom(random, sizeof(random), 0) != sizeof(random)) return can_not("draw random bits for", paths_.token, errno);
+  if (getrandom(random, sizeof(random), 0) != sizeof(random))
+    return can_not("draw random bits for", paths_.token, errno);
   const std::string token = to_hex(std::string_view(random, sizeof(random))) + "\n";
   const int file = open(paths_.token.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (file < 0) return can_not("write", paths_.token, errno);
@@ -151,16 +160,15 @@ void SessionDirectory::remove_all() {
   std::error_code ignored;
   fs::remove(paths_.node_json, ignored);
   fs::remove_all(paths_.logs, ignored);
-  if (made_directory_) {
-    fs::remove_all(paths_.directory, ignored);
-    fs::remove(sessions_root(), ignored);  // only when no other session is in it
-  }
+  if (made_directory_) fs::remove_all(paths_.directory, ignored);
+  fs::remove(sessions_root(), ignored);  // does nothing while another session is in it
 }
 
 std::string sessions_root() { return fmt::format("/tmp/raylet-{}", geteuid()); }
 
 std::string new_session_name() {
-  return fmt::format("{}/session-{:%Y%m%d-%H%M%S}-{}", sessions_root(), fmt::localtime(std::time(nullptr)), getpid());
+  return fmt::format("{}/session-{:%Y%m%d-%H%M%S}-{}", sessions_root(), fmt::localtime(std::time(nullptr)),
+                     getpid());
 }
 
 std::optional<pid_t> live_supervisor(const std::string& directory) {
@@ -185,7 +193,9 @@ Result<std::string> find_session(const std::string& directory) {
     std::error_code error;
     chosen = fs::read_symlink(sessions_root() + "/current", error).string();
     if (error) {
-      return Error{Code::kNotFound, "no node was started here; start one with: raylet start --head (or name its directory with --session-dir)"};
+      return Error{Code::kNotFound,
+                   "no node was started here; start one with: raylet start --head (or name its directory with "
+                   "--session-dir)"};
     }
   }
   std::error_code error;
@@ -202,7 +212,8 @@ Result<nlohmann::json> read_node_json(const std::string& directory) {
   std::ifstream file(path);
   if (!file) return Error{Code::kNotFound, fmt::format("no node in {}: there is no {}", directory, path)};
   auto node = nlohmann::json::parse(file, nullptr, /*allow_exceptions=*/false);
-  if (!node.is_object()) return Error{Code::kDataLoss, fmt::format("expected a JSON object in {}; the file is damaged", path)};
+  if (!node.is_object())
+    return Error{Code::kDataLoss, fmt::format("expected a JSON object in {}; the file is damaged", path)};
   return node;
 }
 

@@ -50,7 +50,8 @@ Result<std::string> own_program(const fs::path& directory, const std::string& na
   for (const fs::path& candidate : {directory / name, directory / ".." / in_build / name}) {
     if (runs(candidate)) return fs::weakly_canonical(candidate).string();
   }
-  return Error{Code::kNotFound, fmt::format("{} is not beside {}; build it: make build", name, (directory / "raylet").string())};
+  return Error{Code::kNotFound,
+               fmt::format("{} is not beside {}; build it: make build", name, (directory / "raylet").string())};
 }
 
 Result<Programs> find_programs(const StartOptions& options) {
@@ -65,18 +66,21 @@ Result<Programs> find_programs(const StartOptions& options) {
   if (options.redis_address.empty()) {
     programs.redis_server = in_path("redis-server");
     if (programs.redis_server.empty()) {
-      return Error{Code::kNotFound, "redis-server is not in PATH; install it (apt-get install redis-server) or name a "
-                                    "running one with --redis-address"};
+      return Error{Code::kNotFound,
+                   "redis-server is not in PATH; install it (apt-get install redis-server) or name a "
+                   "running one with --redis-address"};
     }
   }
   const fs::path checkout = directory.parent_path();
   if (!options.python.empty()) {
     programs.python = options.python.find('/') == std::string::npos ? in_path(options.python) : options.python;
-    if (!runs(programs.python)) return invalid(fmt::format("--python: expected a Python interpreter, but {} can't be run", options.python));
+    if (!runs(programs.python))
+      return invalid(fmt::format("--python: expected a Python interpreter, but {} can't be run", options.python));
   } else {
     programs.python = (checkout / ".venv/bin/python").string();
     if (!runs(programs.python)) programs.python = in_path("python3");
-    if (programs.python.empty()) return Error{Code::kNotFound, "python3 is not in PATH; name an interpreter with --python"};
+    if (programs.python.empty())
+      return Error{Code::kNotFound, "python3 is not in PATH; name an interpreter with --python"};
   }
   if (fs::exists(checkout / "client/ray/__init__.py")) programs.client_directory = (checkout / "client").string();
   return programs;
@@ -90,7 +94,8 @@ Status settle_listen(std::string* listen) {
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_PASSIVE;
   addrinfo* found = nullptr;
-  if (const int error = getaddrinfo(address->host.c_str(), std::to_string(address->port).c_str(), &hints, &found); error != 0) {
+  if (const int error = getaddrinfo(address->host.c_str(), std::to_string(address->port).c_str(), &hints, &found);
+      error != 0) {
     return invalid(fmt::format("--listen: can't resolve {}: {}", address->host, gai_strerror(error)));
   }
   const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> owner(found, &freeaddrinfo);
@@ -106,33 +111,37 @@ Status settle_listen(std::string* listen) {
   close(probe);
   if (!bound) {
     const bool taken = error == EADDRINUSE;
-    return Error{taken ? Code::kAlreadyExists : Code::kFailedPrecondition,
-                 fmt::format("--listen: can't listen at {}: {}{}", *listen, std::strerror(error),
-                             taken ? "; another process has the port: choose another, or port 0 for a free one" : "")};
+    return Error{
+        taken ? Code::kAlreadyExists : Code::kFailedPrecondition,
+        fmt::format("--listen: can't listen at {}: {}{}", *listen, std::strerror(error),
+                    taken ? "; another process has the port: choose another, or port 0 for a free one" : "")};
   }
   if (address->port == 0) {
     const uint16_t port = ntohs(name.ss_family == AF_INET6 ? reinterpret_cast<sockaddr_in6*>(&name)->sin6_port
-                                                            : reinterpret_cast<sockaddr_in*>(&name)->sin_port);
+                                                           : reinterpret_cast<sockaddr_in*>(&name)->sin_port);
     *listen = listen->substr(0, listen->rfind(':') + 1) + std::to_string(port);
   }
   return Done{};
 }
 
 Status check_room(const std::string& directory) {
-  struct statvfs disk {};
+  struct statvfs disk{};
   if (statvfs(directory.c_str(), &disk) != 0) return Done{};
   const uint64_t free_bytes = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
   if (free_bytes >= kDiskFreeBytesMin) return Done{};
   return Error{Code::kResourceExhausted,
-               fmt::format("the disk of {} is full: {} are free, at least {} are needed; free some space or choose another disk with --session-dir",
+               fmt::format("the disk of {} is full: {} are free, at least {} are needed; free some space or "
+                           "choose another disk with --session-dir",
                            directory, format_size(free_bytes), format_size(kDiskFreeBytesMin))};
 }
 
 std::string how_to_use(const NodePlan& plan, const std::string& program) {
-  std::string text = fmt::format("A Raylet node is running: {:g} CPUs, {} for objects.\n\n", plan.cpus, format_size(plan.object_store_bytes));
+  std::string text = fmt::format("A Raylet node is running: {:g} CPUs, {} for objects.\n\n", plan.cpus,
+                                 format_size(plan.object_store_bytes));
   text += "  from Python:    import ray; ray.init(address=\"auto\")\n";
   if (!plan.tcp_address.empty()) {
-    text += fmt::format("  from afar:      ray.init(\"{}\") with the token of {}\n", plan.tcp_address, plan.paths.token);
+    text += fmt::format("  from afar:      ray.init(\"{}\") with the token of {}\n", plan.tcp_address,
+                        plan.paths.token);
   }
   text += fmt::format("  look at it:     {} status --watch\n", program);
   text += fmt::format("  its logs:       {} logs -f     ({})\n", program, plan.paths.logs);
@@ -161,7 +170,8 @@ Result<int> go_into_background() {
   close(news[1]);
   std::string text;
   char buffer[4096];
-  for (ssize_t size; (size = read(news[0], buffer, sizeof(buffer))) > 0;) text.append(buffer, static_cast<size_t>(size));
+  for (ssize_t size; (size = read(news[0], buffer, sizeof(buffer))) > 0;)
+    text.append(buffer, static_cast<size_t>(size));
   const bool good = !text.empty() && text[0] == '+';
   if (text.empty()) text = "-raylet start: the supervisor died while the node was starting";
   (good ? std::cout : std::cerr) << text.substr(1) << std::flush;
@@ -216,10 +226,12 @@ int start_command(const StartOptions& wished, const std::string& program) {
   if (!options.listen.empty()) {
     if (auto status = settle_listen(&options.listen); !status.ok()) return fail(status.error());
   }
-  const std::string directory =
-      options.session_directory.empty() ? new_session_name() : fs::absolute(options.session_directory).lexically_normal().string();
+  const std::string directory = options.session_directory.empty()
+                                    ? new_session_name()
+                                    : fs::absolute(options.session_directory).lexically_normal().string();
   const char* python_path = std::getenv("PYTHONPATH");
-  auto plan = plan_node(options, look_at_machine(), *programs, directory, python_path == nullptr ? "" : python_path);
+  auto plan =
+      plan_node(options, look_at_machine(), *programs, directory, python_path == nullptr ? "" : python_path);
   if (!plan.ok()) return fail(plan.error());
 
   auto session = SessionDirectory::create(directory);
@@ -262,7 +274,8 @@ int start_command(const StartOptions& wished, const std::string& program) {
       session->remove_all();
     } else {
       session->remove_all_but_logs();
-      if (foreground) tell(terminal, fmt::format("raylet start: the logs are kept in {}\n", session->paths().logs));
+      if (foreground)
+        tell(terminal, fmt::format("raylet start: the logs are kept in {}\n", session->paths().logs));
     }
     return 1;
   }
@@ -276,7 +289,8 @@ int start_command(const StartOptions& wished, const std::string& program) {
   }
   session->remove_all_but_logs();
   if (foreground) {
-    tell(terminal, fmt::format("raylet: the node ended: {}\nIts logs are kept in {}\n", ended.error().message, session->paths().logs));
+    tell(terminal, fmt::format("raylet: the node ended: {}\nIts logs are kept in {}\n", ended.error().message,
+                               session->paths().logs));
   }
   return 1;
 }

@@ -18,7 +18,8 @@ Result<std::map<std::string, double>> parse_resources(const std::string& json) {
   Resources checked;
   for (const auto& [name, amount] : parsed.items()) {
     if (name == "CPU" || name == "GPU" || name == "memory") {
-      return invalid(fmt::format("--resources: {} has a flag of its own: use --num-cpus, --num-gpus, --memory", name));
+      return invalid(
+          fmt::format("--resources: {} has a flag of its own: use --num-cpus, --num-gpus, --memory", name));
     }
     if (!amount.is_number()) {
       return invalid(fmt::format("--resources: expected a number for \"{}\", got {}", name, amount.dump()));
@@ -32,7 +33,9 @@ Result<std::map<std::string, double>> parse_resources(const std::string& json) {
 }
 
 Result<HostPort> parse_host_port(const std::string& text) {
-  const auto wrong = [&] { return invalid(fmt::format("expected host:port such as 127.0.0.1:6380, got \"{}\"", text)); };
+  const auto wrong = [&] {
+    return invalid(fmt::format("expected host:port such as 127.0.0.1:6380, got \"{}\"", text));
+  };
   const size_t colon = text.rfind(':');
   if (colon == std::string::npos || colon == 0) return wrong();
   HostPort address{text.substr(0, colon), 0};

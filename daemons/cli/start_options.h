@@ -12,9 +12,9 @@ namespace raylet {
 
 struct StartOptions {
   bool head = false;
-  bool block = false;            // stay in the foreground
-  bool private_node = false;     // of one driver: silent, foreground, the directory goes at the end
-  int lifeline_fd = -1;          // everything stops when this pipe reads its end
+  bool block = false;         // stay in the foreground
+  bool private_node = false;  // of one driver: silent, foreground, the directory goes at the end
+  int lifeline_fd = -1;       // everything stops when this pipe reads its end
   std::optional<double> num_cpus;
   std::optional<double> num_gpus;
   std::map<std::string, double> resources;
@@ -25,7 +25,7 @@ struct StartOptions {
   std::string listen;             // host:port; empty: unix sockets only
   std::string python;             // empty: the checkout's, or python3
   std::string log_level = "info";
-  bool null_workers = false;      // the scheduler alone, for benchmarks
+  bool null_workers = false;  // the scheduler alone, for benchmarks
 };
 
 // A JSON object of amounts, {"tpu": 1, "ssd": 0.5}. Names that have a flag of their own are refused.

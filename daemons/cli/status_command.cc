@@ -56,17 +56,23 @@ int explain_command(const ExplainOptions& options) {
   auto reply = RayletLink(*session).explain(options.id);
   if (!reply.ok()) return fail("explain", reply.error());
   if (!reply->found()) {
-    return fail("explain", {Code::kNotFound, fmt::format("nothing here has the id {}: {}", options.id,
-                                                         reply->reason().empty() ? "it was freed, or belongs to another node" : reply->reason())});
+    return fail("explain",
+                {Code::kNotFound, fmt::format("nothing here has the id {}: {}", options.id,
+                                              reply->reason().empty() ? "it was freed, or belongs to another node"
+                                                                      : reply->reason())});
   }
   if (options.json) {
-    nlohmann::ordered_json json = {{"kind", reply->kind()}, {"state", reply->state()}, {"reason", reply->reason()}, {"since_ms", reply->since_ms()}};
+    nlohmann::ordered_json json = {{"kind", reply->kind()},
+                                   {"state", reply->state()},
+                                   {"reason", reply->reason()},
+                                   {"since_ms", reply->since_ms()}};
     json["details"] = nlohmann::ordered_json::array();
     for (const auto& detail : reply->details()) json["details"].push_back(detail);
     std::cout << json.dump(2) << std::endl;
     return 0;
   }
-  std::cout << fmt::format("{} {}: {}, for {}\n{}\n", reply->kind(), options.id, reply->state(), format_duration(reply->since_ms()), reply->reason());
+  std::cout << fmt::format("{} {}: {}, for {}\n{}\n", reply->kind(), options.id, reply->state(),
+                           format_duration(reply->since_ms()), reply->reason());
   for (const auto& detail : reply->details()) std::cout << "  " << detail << "\n";
   std::cout.flush();
   return 0;

@@ -44,7 +44,8 @@ std::string workers_part(const v1::NodeStatus& node, size_t width) {
     const auto& worker = node.workers(i);
     std::string doing = worker.running();
     if (!doing.empty()) doing += fmt::format("  for {}", format_duration(worker.running_for_ms()));
-    part += fmt::format("  {:>4}  pid {:<8} {:<9} {}\n", worker.worker(), worker.pid(), worker.state(), fit(doing, width - 32));
+    part += fmt::format("  {:>4}  pid {:<8} {:<9} {}\n", worker.worker(), worker.pid(), worker.state(),
+                        fit(doing, width - 32));
   }
   add_more(&part, node.workers_size());
   return part;
@@ -56,8 +57,9 @@ std::string graphs_part(const v1::NodeStatus& node, size_t width) {
     const auto& graph = node.graphs(i);
     const std::string name = graph.name().empty() ? graph.graph().substr(0, 12) : graph.name();
     part += fmt::format("  {:<24} {:<9} {} {:>9}/{:<9} {}{}\n", fit(name, 24), graph.state(),
-                        progress_bar(graph.finished(), graph.task_total(), static_cast<int>(width) - 76), graph.finished(),
-                        graph.task_total(), format_duration(graph.age_ms()), graph.durable() ? "  durable" : "");
+                        progress_bar(graph.finished(), graph.task_total(), static_cast<int>(width) - 76),
+                        graph.finished(), graph.task_total(), format_duration(graph.age_ms()),
+                        graph.durable() ? "  durable" : "");
   }
   add_more(&part, node.graphs_size());
   return part;
@@ -68,8 +70,10 @@ std::string actors_part(const v1::NodeStatus& node, size_t width) {
   std::string part = fmt::format("Actors ({})\n", node.actors_size());
   for (int i = 0; i < std::min(kRowsMax, node.actors_size()); ++i) {
     const auto& actor = node.actors(i);
-    const std::string name = actor.name().empty() ? actor.class_name() : actor.name() + " (" + actor.class_name() + ")";
-    part += fmt::format("  {}  pid {:<8} {:<9} {} calls waiting\n", fit(name, width - 50), actor.pid(), actor.state(), actor.calls_waiting());
+    const std::string name =
+        actor.name().empty() ? actor.class_name() : actor.name() + " (" + actor.class_name() + ")";
+    part += fmt::format("  {}  pid {:<8} {:<9} {} calls waiting\n", fit(name, width - 50), actor.pid(),
+                        actor.state(), actor.calls_waiting());
   }
   add_more(&part, node.actors_size());
   return part;
@@ -79,8 +83,8 @@ std::string drivers_part(const v1::NodeStatus& node, size_t width) {
   std::string part = fmt::format("Drivers ({})\n", node.drivers_size());
   for (int i = 0; i < std::min(kRowsMax, node.drivers_size()); ++i) {
     const auto& driver = node.drivers(i);
-    part += fmt::format("  pid {:<8} {:<6} holds {} objects  {}\n", driver.pid(), driver.carrier(), driver.held_objects(),
-                        fit(driver.script(), width - 44));
+    part += fmt::format("  pid {:<8} {:<6} holds {} objects  {}\n", driver.pid(), driver.carrier(),
+                        driver.held_objects(), fit(driver.script(), width - 44));
   }
   add_more(&part, node.drivers_size());
   return part;
@@ -116,8 +120,8 @@ std::string fit(const std::string& text, size_t width) {
 std::string status_screen(const v1::NodeStatus& node, const v1::HeadStatus* head, int width) {
   const size_t columns = static_cast<size_t>(std::max(80, width));
   std::string screen;
-  screen += fmt::format("Raylet {}   node {}   pid {}   up {}\n", node.version(), to_hex(node.node()).substr(0, 12), node.pid(),
-                        format_duration(node.uptime_ms()));
+  screen += fmt::format("Raylet {}   node {}   pid {}   up {}\n", node.version(),
+                        to_hex(node.node()).substr(0, 12), node.pid(), format_duration(node.uptime_ms()));
   screen += fmt::format("Session    {}\n", node.session_directory());
   if (head == nullptr) {
     screen += "Head       does not answer (running graphs go on meanwhile)\n";
@@ -129,16 +133,19 @@ std::string status_screen(const v1::NodeStatus& node, const v1::HeadStatus* head
   }
   screen += fmt::format("Resources  {}\n", resources_line(node));
   const auto& store = node.store();
-  screen += fmt::format("Store      {} of {} in {} objects{}{}\n", format_size(store.sealed_bytes()),
-                        format_size(store.capacity_bytes()), store.object_count(),
-                        store.waiting_count() > 0 ? fmt::format(", {} requests wait for room", store.waiting_count()) : "",
-                        node.store_connected() ? "" : "  (NOT connected)");
+  screen += fmt::format(
+      "Store      {} of {} in {} objects{}{}\n", format_size(store.sealed_bytes()),
+      format_size(store.capacity_bytes()), store.object_count(),
+      store.waiting_count() > 0 ? fmt::format(", {} requests wait for room", store.waiting_count()) : "",
+      node.store_connected() ? "" : "  (NOT connected)");
   std::vector<std::string> states;
-  for (const auto& [state, count] : std::map<std::string, uint64_t>(node.tasks_by_state().begin(), node.tasks_by_state().end())) {
+  for (const auto& [state, count] :
+       std::map<std::string, uint64_t>(node.tasks_by_state().begin(), node.tasks_by_state().end())) {
     if (count > 0) states.push_back(fmt::format("{} {}", count, state));
   }
   screen += fmt::format("Tasks      {}\n", states.empty() ? "none" : fmt::format("{}", fmt::join(states, ", ")));
-  screen += "\n" + workers_part(node, columns) + graphs_part(node, columns) + actors_part(node, columns) + drivers_part(node, columns);
+  screen += "\n" + workers_part(node, columns) + graphs_part(node, columns) + actors_part(node, columns) +
+            drivers_part(node, columns);
   return screen;
 }
 
@@ -159,32 +166,59 @@ nlohmann::ordered_json status_json(const v1::NodeStatus& node, const v1::HeadSta
   json["store"] = {{"capacity_bytes", store.capacity_bytes()}, {"sealed_bytes", store.sealed_bytes()},
                    {"slab_bytes", store.slab_bytes()},         {"segment_bytes", store.segment_bytes()},
                    {"object_count", store.object_count()},     {"waiting_count", store.waiting_count()}};
-  json["tasks_by_state"] = std::map<std::string, uint64_t>(node.tasks_by_state().begin(), node.tasks_by_state().end());
+  json["tasks_by_state"] =
+      std::map<std::string, uint64_t>(node.tasks_by_state().begin(), node.tasks_by_state().end());
   json["inline_value_bytes"] = node.inline_value_bytes();
   json["graph_bytes"] = node.graph_bytes();
   for (const char* list : {"workers", "graphs", "drivers", "actors"}) json[list] = nlohmann::ordered_json::array();
   for (const auto& w : node.workers()) {
-    json["workers"].push_back({{"worker", w.worker()}, {"pid", w.pid()}, {"state", w.state()}, {"running", w.running()},
-                               {"running_for_ms", w.running_for_ms()}, {"tasks_in_flight", w.tasks_in_flight()}, {"job", w.job()}});
+    json["workers"].push_back({{"worker", w.worker()},
+                               {"pid", w.pid()},
+                               {"state", w.state()},
+                               {"running", w.running()},
+                               {"running_for_ms", w.running_for_ms()},
+                               {"tasks_in_flight", w.tasks_in_flight()},
+                               {"job", w.job()}});
   }
   for (const auto& g : node.graphs()) {
-    json["graphs"].push_back({{"graph", g.graph()}, {"job", g.job()}, {"name", g.name()}, {"state", g.state()},
-                              {"task_total", g.task_total()}, {"waiting", g.waiting()}, {"ready", g.ready()},
-                              {"running", g.running()}, {"finished", g.finished()}, {"failed", g.failed()},
-                              {"age_ms", g.age_ms()}, {"durable", g.durable()}});
+    json["graphs"].push_back({{"graph", g.graph()},
+                              {"job", g.job()},
+                              {"name", g.name()},
+                              {"state", g.state()},
+                              {"task_total", g.task_total()},
+                              {"waiting", g.waiting()},
+                              {"ready", g.ready()},
+                              {"running", g.running()},
+                              {"finished", g.finished()},
+                              {"failed", g.failed()},
+                              {"age_ms", g.age_ms()},
+                              {"durable", g.durable()}});
   }
   for (const auto& d : node.drivers()) {
-    json["drivers"].push_back({{"job", d.job()}, {"pid", d.pid()}, {"script", d.script()}, {"held_objects", d.held_objects()},
+    json["drivers"].push_back({{"job", d.job()},
+                               {"pid", d.pid()},
+                               {"script", d.script()},
+                               {"held_objects", d.held_objects()},
                                {"carrier", d.carrier()}});
   }
   for (const auto& a : node.actors()) {
-    json["actors"].push_back({{"actor", a.actor()}, {"name", a.name()}, {"class_name", a.class_name()}, {"state", a.state()},
-                              {"pid", a.pid()}, {"calls_waiting", a.calls_waiting()}});
+    json["actors"].push_back({{"actor", a.actor()},
+                              {"name", a.name()},
+                              {"class_name", a.class_name()},
+                              {"state", a.state()},
+                              {"pid", a.pid()},
+                              {"calls_waiting", a.calls_waiting()}});
   }
   if (head != nullptr) {
-    json["head"] = {{"epoch", head->epoch()}, {"view_version", head->view_version()}, {"redis_connected", head->redis_connected()},
-                    {"writes_waiting", head->writes_waiting()}, {"node_count", head->node_count()}, {"job_count", head->job_count()},
-                    {"graph_count", head->graph_count()}, {"name_count", head->name_count()}, {"version", head->version()}};
+    json["head"] = {{"epoch", head->epoch()},
+                    {"view_version", head->view_version()},
+                    {"redis_connected", head->redis_connected()},
+                    {"writes_waiting", head->writes_waiting()},
+                    {"node_count", head->node_count()},
+                    {"job_count", head->job_count()},
+                    {"graph_count", head->graph_count()},
+                    {"name_count", head->name_count()},
+                    {"version", head->version()}};
   } else {
     json["head"] = nullptr;
   }

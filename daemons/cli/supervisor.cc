@@ -56,7 +56,8 @@ std::vector<pid_t> processes_of_parent(pid_t parent) {
     // The command, in parentheses, may hold anything; state and parent follow the last one.
     const size_t at = text.rfind(')');
     if (at == std::string::npos || at + 4 > text.size()) continue;
-    if (std::strtol(text.c_str() + at + 4, nullptr, 10) == parent) found.push_back(static_cast<pid_t>(std::stol(name)));
+    if (std::strtol(text.c_str() + at + 4, nullptr, 10) == parent)
+      found.push_back(static_cast<pid_t>(std::stol(name)));
   }
   return found;
 }
@@ -90,7 +91,8 @@ Supervisor::~Supervisor() {
 Status Supervisor::start_program(Program& program) {
   std::vector<std::string> environment;
   if (!plan_.python_path.empty()) environment.push_back("PYTHONPATH=" + plan_.python_path);
-  auto started = ChildProcess::start(program.command.arguments, environment, plan_.paths.log(program.command.component));
+  auto started =
+      ChildProcess::start(program.command.arguments, environment, plan_.paths.log(program.command.component));
   if (!started.ok()) return started.error();
   program.process = std::move(*started);
   program.start_at_ms = 0;
@@ -209,13 +211,15 @@ Status Supervisor::take_deaths() {
     if (death.empty()) continue;
     const std::string& component = program->command.component;
     if (program == &rayletd_ || !ready_) {
-      return Error{Code::kUnavailable, fmt::format("{} (pid {}) {}; {}", component, pid, death, last_words(*program))};
+      return Error{Code::kUnavailable,
+                   fmt::format("{} (pid {}) {}; {}", component, pid, death, last_words(*program))};
     }
     const auto wait = program->policy.on_death(now_ms());
     if (!wait) {
-      return Error{Code::kUnavailable,
-                   fmt::format("{} {}, for the {}th time within {} s, and is not started again; {}", component, death,
-                               RestartPolicy::kDeathsMax, RestartPolicy::kWindowMs / 1000, last_words(*program))};
+      return Error{
+          Code::kUnavailable,
+          fmt::format("{} {}, for the {}th time within {} s, and is not started again; {}", component, death,
+                      RestartPolicy::kDeathsMax, RestartPolicy::kWindowMs / 1000, last_words(*program))};
     }
     spdlog::warn("component={} pid={} {}; starting it again in {} ms", component, pid, death, *wait);
     program->start_at_ms = std::max<uint64_t>(1, now_ms() + *wait);

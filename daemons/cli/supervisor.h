@@ -20,9 +20,9 @@ namespace raylet {
 
 class Supervisor {
  public:
-  static constexpr int kStartWaitMs = 30'000;   // until every program answers
-  static constexpr int kPollMs = 2;             // how often a program that starts is asked
-  static constexpr int kRayletStopMs = 3'000;   // after SIGTERM; then SIGKILL
+  static constexpr int kStartWaitMs = 30'000;  // until every program answers
+  static constexpr int kPollMs = 2;            // how often a program that starts is asked
+  static constexpr int kRayletStopMs = 3'000;  // after SIGTERM; then SIGKILL
   static constexpr int kHeadStopMs = 1'000;
   static constexpr int kRedisStopMs = 700;
   static constexpr int kOrphanStopMs = 200;
