@@ -31,8 +31,9 @@ Result<SealedBytes> decode_sealed(const v1::Sealed& message) {
 
 Result<Bytes> decode_inline(std::string* value, const char* what) {
   if (value->size() > kInlineValueBytesMax) {
-    return invalid(std::string(what) + ": a value in a message has at most " + std::to_string(kInlineValueBytesMax) +
-                   " bytes, got " + std::to_string(value->size()) + "; write it to a slab");
+    return invalid(std::string(what) + ": a value in a message has at most " +
+                   std::to_string(kInlineValueBytesMax) + " bytes, got " + std::to_string(value->size()) +
+                   "; write it to a slab");
   }
   return make_bytes(std::move(*value));
 }
@@ -54,8 +55,8 @@ MaybeEvent decode_references(SessionId session, const v1::References& message) {
   if (!unpinned.ok()) return unpinned.error();
   bool counted = message.unpin_counts_size() > 0;
   if (counted && static_cast<size_t>(message.unpin_counts_size()) != unpinned->size()) {
-    return invalid("references.unpin_counts: expected " + std::to_string(unpinned->size()) + " entries or none, got " +
-                   std::to_string(message.unpin_counts_size()));
+    return invalid("references.unpin_counts: expected " + std::to_string(unpinned->size()) +
+                   " entries or none, got " + std::to_string(message.unpin_counts_size()));
   }
   ReferencesChanged event{session, *std::move(held), *std::move(released), {}};
   event.unpinned.reserve(unpinned->size());
@@ -86,8 +87,7 @@ MaybeEvent decode_put(SessionId session, v1::Put&& message) {
       event.payload = *sealed;
       break;
     }
-    case v1::Put::CONTENT_NOT_SET:
-      return invalid("put: expected inline_value or sealed, got neither");
+    case v1::Put::CONTENT_NOT_SET: return invalid("put: expected inline_value or sealed, got neither");
   }
   return event_of(std::move(event));
 }
@@ -157,20 +157,11 @@ class ResultsReader {
   Status read_status(int i, TaskResult* result) {
     uint32_t status = message_.statuses_size() > 0 ? message_.statuses(i) : 0;
     switch (status) {
-      case v1::TASK_OK:
-        result->status = TaskResult::Status::kOk;
-        return read_returns(result);
-      case v1::TASK_FAILED:
-        result->status = TaskResult::Status::kFailed;
-        return read_failure(result);
-      case v1::TASK_RETRY:
-        result->status = TaskResult::Status::kRetry;
-        return read_failure(result);
-      case v1::TASK_HANDED_BACK:
-        result->status = TaskResult::Status::kHandedBack;
-        return Done{};
-      default:
-        return invalid("results.statuses: " + std::to_string(status) + " is no TaskStatus");
+      case v1::TASK_OK: result->status = TaskResult::Status::kOk; return read_returns(result);
+      case v1::TASK_FAILED: result->status = TaskResult::Status::kFailed; return read_failure(result);
+      case v1::TASK_RETRY: result->status = TaskResult::Status::kRetry; return read_failure(result);
+      case v1::TASK_HANDED_BACK: result->status = TaskResult::Status::kHandedBack; return Done{};
+      default: return invalid("results.statuses: " + std::to_string(status) + " is no TaskStatus");
     }
   }
 
@@ -287,9 +278,7 @@ void add_answer(const ObjectAnswer& answer, v1::ObjectAnswers* message) {
       message->add_kinds(v1::ANSWER_FAILED);
       encode_failure(answer.failure, message->add_failures());
       break;
-    case ObjectAnswer::Kind::kReady:
-      message->add_kinds(v1::ANSWER_READY);
-      break;
+    case ObjectAnswer::Kind::kReady: message->add_kinds(v1::ANSWER_READY); break;
   }
 }
 
@@ -341,24 +330,20 @@ Result<std::optional<Event>> decode_client_frame(SessionId session, v1::ClientFr
     case v1::ClientFrame::kHello:
     case v1::ClientFrame::kGoodbye:
     case v1::ClientFrame::kPutPiece:
-    case v1::ClientFrame::kOutput:
-      return std::optional<Event>();
+    case v1::ClientFrame::kOutput: return std::optional<Event>();
     case v1::ClientFrame::kGraphChunk: {
       Result<GraphChunk> chunk = decode_graph_chunk(std::move(*frame.mutable_graph_chunk()), wire_bytes);
       if (!chunk.ok()) return chunk.error();
       return event_of(ChunkArrived{session, *std::move(chunk)});
     }
-    case v1::ClientFrame::kGet:
-      return decode_get(session, frame.get());
+    case v1::ClientFrame::kGet: return decode_get(session, frame.get());
     case v1::ClientFrame::kCancelGet: {
       Result<RequestId> request = decode_request(frame.cancel_get().request(), "cancel_get.request");
       if (!request.ok()) return request.error();
       return event_of(GetCancelled{session, *request});
     }
-    case v1::ClientFrame::kReferences:
-      return decode_references(session, frame.references());
-    case v1::ClientFrame::kPut:
-      return decode_put(session, std::move(*frame.mutable_put()));
+    case v1::ClientFrame::kReferences: return decode_references(session, frame.references());
+    case v1::ClientFrame::kPut: return decode_put(session, std::move(*frame.mutable_put()));
     case v1::ClientFrame::kSlabRequest: {
       Result<RequestId> request = decode_request(frame.slab_request().request(), "slab_request.request");
       if (!request.ok()) return request.error();
@@ -372,21 +357,16 @@ Result<std::optional<Event>> decode_client_frame(SessionId session, v1::ClientFr
     case v1::ClientFrame::kSlabReturn:
       if (frame.slab_return().slab() == 0) return invalid("slab_return.slab: expected a granted slab, got 0");
       return event_of(SlabReturned{session, SlabId{frame.slab_return().slab()}});
-    case v1::ClientFrame::kCancel:
-      return decode_cancel(session, frame.cancel());
+    case v1::ClientFrame::kCancel: return decode_cancel(session, frame.cancel());
     case v1::ClientFrame::kKillActor: {
       Result<ObjectId> actor = decode_object_id(frame.kill_actor().actor(), "kill_actor.actor");
       if (!actor.ok()) return actor.error();
       return event_of(KillActorAsked{session, *actor, frame.kill_actor().no_restart()});
     }
-    case v1::ClientFrame::kFindActor:
-      return decode_find_actor(session, std::move(*frame.mutable_find_actor()));
-    case v1::ClientFrame::kResults:
-      return decode_results(session, std::move(*frame.mutable_results()));
-    case v1::ClientFrame::kBlocked:
-      return event_of(WorkerBlocked{session, frame.blocked().blocked()});
-    case v1::ClientFrame::BODY_NOT_SET:
-      break;
+    case v1::ClientFrame::kFindActor: return decode_find_actor(session, std::move(*frame.mutable_find_actor()));
+    case v1::ClientFrame::kResults: return decode_results(session, std::move(*frame.mutable_results()));
+    case v1::ClientFrame::kBlocked: return event_of(WorkerBlocked{session, frame.blocked().blocked()});
+    case v1::ClientFrame::BODY_NOT_SET: break;
   }
   return invalid("a frame without a body that this raylet knows; is the client newer than the raylet?");
 }
@@ -453,7 +433,8 @@ void encode_batch(const SendBatch& batch, v1::RunBatch* message) {
     encode_location(located.at, message->add_located_inputs());
     append_object_id(located.id, message->mutable_located_ids());
   }
-  for (const Bytes& filter : batch.retry_exceptions) message->add_retry_exceptions(filter ? *filter : std::string());
+  for (const Bytes& filter : batch.retry_exceptions)
+    message->add_retry_exceptions(filter ? *filter : std::string());
 }
 
 std::vector<v1::ServerFrame> encode_answers(const AnswerGet& effect) {

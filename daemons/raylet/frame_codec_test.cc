@@ -158,7 +158,8 @@ TEST_CASE("a refusal says what it is about") {
 TEST_CASE("answers are split so that no frame carries more than its share of values") {
   AnswerGet effect{kSession, RequestId{2}, {}};
   for (uint64_t i = 0; i < 10; ++i) {
-    effect.answers.push_back({object(i + 1), ObjectAnswer::Kind::kInline, make_bytes(std::string(1 << 20, 'x')), {}, {}});
+    effect.answers.push_back(
+        {object(i + 1), ObjectAnswer::Kind::kInline, make_bytes(std::string(1 << 20, 'x')), {}, {}});
   }
   effect.answers.push_back({object(99), ObjectAnswer::Kind::kLocated, {}, {SegmentId{1}, 64, 128}, {}});
   std::vector<v1::ServerFrame> frames = encode_answers(effect);

@@ -70,10 +70,13 @@ Result<GraphId> decode_graph_id(std::string_view bytes, const char* what) {
   return decode_wide_id<GraphId>(bytes, what);
 }
 
-Result<JobId> decode_job_id(std::string_view bytes, const char* what) { return decode_wide_id<JobId>(bytes, what); }
+Result<JobId> decode_job_id(std::string_view bytes, const char* what) {
+  return decode_wide_id<JobId>(bytes, what);
+}
 
 void append_object_id(const ObjectId& id, std::string* out) {
-  uint64_t wide[3] = {__builtin_bswap64(id.graph.high), __builtin_bswap64(id.graph.low), __builtin_bswap64(id.task)};
+  uint64_t wide[3] = {__builtin_bswap64(id.graph.high), __builtin_bswap64(id.graph.low),
+                      __builtin_bswap64(id.task)};
   uint32_t index = __builtin_bswap32(id.index);
   char bytes[ObjectId::kSizeBytes];
   std::memcpy(bytes, wide, sizeof wide);

@@ -31,7 +31,8 @@ ObjectId random_object_id(Rng& rng) {
 TaskOptions random_task_options(Rng& rng) {
   TaskOptions options;
   for (uint64_t i = rng.below(3); i > 0; --i) {
-    MUST(options.resources.set("r" + random_string(rng, 3), static_cast<double>(rng.below(100'000)) / 10'000).ok());
+    MUST(
+        options.resources.set("r" + random_string(rng, 3), static_cast<double>(rng.below(100'000)) / 10'000).ok());
   }
   if (rng.chance(0.5)) options.retries_max = static_cast<int32_t>(rng.below(5)) - 1;
   options.retry_on_exception = rng.chance(0.5);
@@ -76,7 +77,8 @@ GraphChunk random_graph_chunk(Rng& rng) {
     }
   }
   if (rng.chance(0.5)) {
-    for (size_t i = 0; i < chunk.deps.size(); ++i) chunk.dep_returns.push_back(static_cast<uint32_t>(rng.below(9)));
+    for (size_t i = 0; i < chunk.deps.size(); ++i)
+      chunk.dep_returns.push_back(static_cast<uint32_t>(rng.below(9)));
   }
   if (!chunk.externals.empty()) {
     chunk.borrow_counts = random_column(rng, chunk.task_count, 0, 3);

@@ -34,8 +34,8 @@ Result<FunctionDef> decode_function(v1::FunctionDef&& message) {
 // One entry a task, or none at all.
 Status check_column(const char* what, size_t size, uint32_t task_count) {
   if (size == 0 || size == task_count) return Done{};
-  return invalid(std::string(what) + ": expected " + std::to_string(task_count) + " entries (one a task) or none, got " +
-                 std::to_string(size));
+  return invalid(std::string(what) + ": expected " + std::to_string(task_count) +
+                 " entries (one a task) or none, got " + std::to_string(size));
 }
 
 // A column of counts and the list that they divide.
@@ -44,8 +44,8 @@ Status check_counts(const char* what, const std::vector<uint32_t>& counts, size_
   uint64_t sum = 0;
   for (uint32_t count : counts) sum += count;
   if (sum == list_size) return Done{};
-  return invalid(std::string(what) + ": they add up to " + std::to_string(sum) + ", but the list they divide has " +
-                 std::to_string(list_size) + " entries");
+  return invalid(std::string(what) + ": they add up to " + std::to_string(sum) +
+                 ", but the list they divide has " + std::to_string(list_size) + " entries");
 }
 
 Status check_each_below(const char* what, const std::vector<uint32_t>& column, uint64_t bound) {
@@ -78,8 +78,8 @@ Status decode_groups(v1::GraphChunk& message, GraphChunk* chunk) {
   }
   chunk->group_blobs.reserve(message.group_blobs_size());
   for (std::string& blob : *message.mutable_group_blobs()) {
-    RETURN_IF_ERROR(check_at_most("graph_chunk.group_blobs bytes (make large arguments objects)", blob.size(),
-                                  kBlobBytesMax));
+    RETURN_IF_ERROR(
+        check_at_most("graph_chunk.group_blobs bytes (make large arguments objects)", blob.size(), kBlobBytesMax));
     chunk->group_blobs.push_back(make_bytes(std::move(blob)));
   }
   return Done{};
@@ -97,12 +97,14 @@ Status decode_deps(const v1::GraphChunk& message, GraphChunk* chunk) {
   }
   chunk->dep_counts = take_column<uint32_t>(message.dep_counts());
   chunk->deps = take_column<uint64_t>(message.deps());
-  RETURN_IF_ERROR(check_counts("graph_chunk.dep_counts", chunk->dep_counts, chunk->deps.size(), chunk->task_count));
+  RETURN_IF_ERROR(
+      check_counts("graph_chunk.dep_counts", chunk->dep_counts, chunk->deps.size(), chunk->task_count));
   for (uint64_t dep : chunk->deps) {
     bool external = dep % 2 == 1;
     if (dep / 2 >= (external ? chunk->externals.size() : kTaskIndexMax)) {
-      return invalid("graph_chunk.deps: " + std::to_string(dep) +
-                     (external ? " names an external that is not there" : " names a task beyond every graph's limit"));
+      return invalid(
+          "graph_chunk.deps: " + std::to_string(dep) +
+          (external ? " names an external that is not there" : " names a task beyond every graph's limit"));
     }
   }
   chunk->dep_returns = take_column<uint32_t>(message.dep_returns());
@@ -171,8 +173,10 @@ Result<GraphChunk> decode_graph_chunk(v1::GraphChunk&& message, uint64_t wire_by
   Result<GraphId> graph = decode_graph_id(message.graph(), "graph_chunk.graph");
   if (!graph.ok()) return graph.error();
   chunk.graph = *graph;
-  RETURN_IF_ERROR(check_at_most("graph_chunk.task_count (send more chunks)", message.task_count(), kTasksPerChunkMax));
-  RETURN_IF_ERROR(check_at_most("graph_chunk.first_task", message.first_task(), kTaskIndexMax - kTasksPerChunkMax));
+  RETURN_IF_ERROR(
+      check_at_most("graph_chunk.task_count (send more chunks)", message.task_count(), kTasksPerChunkMax));
+  RETURN_IF_ERROR(
+      check_at_most("graph_chunk.first_task", message.first_task(), kTaskIndexMax - kTasksPerChunkMax));
   chunk.first_task = message.first_task();
   chunk.task_count = message.task_count();
   chunk.last = message.last();
@@ -237,7 +241,8 @@ Result<TaskOptions> decode_task_options(v1::TaskOptions&& message) {
     options.retries_max = message.retries_max();
   }
   options.retry_on_exception = message.retry_on_exception();
-  RETURN_IF_ERROR(check_at_most("options.retry_exceptions bytes", message.retry_exceptions().size(), kBlobBytesMax));
+  RETURN_IF_ERROR(
+      check_at_most("options.retry_exceptions bytes", message.retry_exceptions().size(), kBlobBytesMax));
   options.retry_exceptions = take_optional_bytes(message.mutable_retry_exceptions());
   if (!message.actor().empty()) {
     Result<ObjectId> actor = decode_object_id(message.actor(), "options.actor");
@@ -252,6 +257,8 @@ Result<TaskOptions> decode_task_options(v1::TaskOptions&& message) {
   options.get_if_exists = message.get_if_exists();
   options.priority = message.priority();
   options.data_producer = message.data_producer();
+  RETURN_IF_ERROR(check_at_most("options.actor_handle bytes", message.actor_handle().size(), kBlobBytesMax));
+  options.actor_handle = take_optional_bytes(message.mutable_actor_handle());
   return options;
 }
 
@@ -269,6 +276,7 @@ void encode_task_options(const TaskOptions& options, v1::TaskOptions* message) {
   message->set_get_if_exists(options.get_if_exists);
   message->set_priority(options.priority);
   message->set_data_producer(options.data_producer);
+  if (options.actor_handle) message->set_actor_handle(*options.actor_handle);
 }
 
 Result<Resources> decode_resources(const WireResources& message) {

@@ -94,9 +94,7 @@ TEST_CASE("columns that don't fit together are refused by name") {
   CHECK_THAT(refusal_of([](C& c) { c.set_group_sizes(0, 0); }), Catch::Contains("group_sizes"));
   CHECK_THAT(refusal_of([](C& c) { c.add_function_numbers(1); }), Catch::Contains("function_numbers"));
   CHECK_THAT(refusal_of([](C& c) { c.add_deps(0); }), Catch::Contains("dep_counts"));
-  CHECK_THAT(refusal_of([](C& c) {
-               c.add_dep_counts(1), c.add_dep_counts(0), c.add_deps(1);
-             }),
+  CHECK_THAT(refusal_of([](C& c) { c.add_dep_counts(1), c.add_dep_counts(0), c.add_deps(1); }),
              Catch::Contains("external"));
   CHECK_THAT(refusal_of([](C& c) {
                c.add_dep_counts(1), c.add_dep_counts(0), c.add_deps(0), c.add_dep_returns(0), c.add_dep_returns(1);

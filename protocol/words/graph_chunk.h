@@ -38,6 +38,7 @@ struct TaskOptions {
   bool get_if_exists = false;
   int32_t priority = 0;
   bool data_producer = false;
+  Bytes actor_handle;                  // creations with a name: what whoever finds the actor is given
 };
 
 struct GraphChunk {

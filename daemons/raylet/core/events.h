@@ -188,6 +188,8 @@ struct SlabRefused {
   Failure failure;
 };
 
+// The store would like these bytes back. The node agrees with a StoreFree of each that is not pinned; a pin
+// that is on its way keeps the object.
 struct ObjectsEvicted {
   std::vector<ObjectId> ids;
 };
