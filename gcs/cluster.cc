@@ -57,7 +57,7 @@ struct Cluster::State {
   NodeTable nodes;
   View view;
   JobTable jobs;
-  GraphTable graphs;
+  GraphRecordTable graphs;
   NameTable names;
   std::map<WatchId, Watch> watches;
 
@@ -252,7 +252,7 @@ struct Cluster::State {
     std::unordered_set<GraphId> named(event.graphs.begin(), event.graphs.end());
     std::vector<GraphId> orphans;
     for (GraphId id : owned) {
-      GraphTable::Graph* graph = graphs.find(id);
+      GraphRecordTable::Graph* graph = graphs.find(id);
       if (graph->owner_incarnation != event.incarnation) continue;  // a dead life's: ends with its job
       if (named.count(id) > 0) {
         graph->missed_heartbeats = 0;
@@ -397,7 +397,7 @@ struct Cluster::State {
       default:
         return reply(event.call, refuse_unknown_node(part.owner));
     }
-    if (GraphTable::Graph* known = graphs.find(part.graph); known != nullptr && takes_over(part, *known)) {
+    if (GraphRecordTable::Graph* known = graphs.find(part.graph); known != nullptr && takes_over(part, *known)) {
       remove_graph(part.graph);
     }
     if (graphs.find(part.graph) == nullptr || graphs.find(part.graph)->parts.count(part.part) == 0) {
@@ -411,22 +411,22 @@ struct Cluster::State {
     }
     Bytes stored = make_bytes(encode(part));
     switch (graphs.add(part, stored)) {
-      case GraphTable::Added::kNew:
+      case GraphRecordTable::Added::kNew:
         put(Table::kGraphs, graph_part_key(part.graph, part.part), std::move(stored));
         [[fallthrough]];
-      case GraphTable::Added::kKnown:
+      case GraphRecordTable::Added::kKnown:
         return reply_about(Table::kGraphs, event.call, Acknowledged{});
-      case GraphTable::Added::kDifferent:
+      case GraphRecordTable::Added::kDifferent:
         return refuse_part(event, "another part is recorded under this number");
-      case GraphTable::Added::kOtherOwner:
+      case GraphRecordTable::Added::kOtherOwner:
         return refuse_part(event, "the graph belongs to another job or to another node that lives");
-      case GraphTable::Added::kBeyondLast:
+      case GraphRecordTable::Added::kBeyondLast:
         return refuse_part(event, "it contradicts which part is the last one");
     }
   }
 
   // The graph was recorded by a life that is over, and its driver has sent it again to another.
-  bool takes_over(const GraphPartRecord& part, const GraphTable::Graph& known) const {
+  bool takes_over(const GraphPartRecord& part, const GraphRecordTable::Graph& known) const {
     if (part.job != known.job) return false;
     if (part.owner != known.owner) return nodes.find(known.owner) == nullptr;
     return part.owner_incarnation > known.owner_incarnation;
@@ -627,7 +627,7 @@ LoadReport Cluster::load(Instant now, const std::vector<StoredRecord>& records) 
            [&](const GraphPartRecord& part) -> std::string {
              if (state.jobs.find(part.job) == nullptr) return "its job " + part.job.hex() + " is not there";
              auto added = state.graphs.add(part, stored.value);
-             return added == GraphTable::Added::kNew ? "" : "it contradicts other parts of its graph";
+             return added == GraphRecordTable::Added::kNew ? "" : "it contradicts other parts of its graph";
            });
   });
   load_table(Table::kNames, [&](const StoredRecord& stored) {

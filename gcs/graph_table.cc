@@ -17,16 +17,16 @@ void erase_from(auto& index, const auto& key, GraphId graph) {
 
 }  // namespace
 
-GraphTable::Graph* GraphTable::find(GraphId graph) {
+GraphRecordTable::Graph* GraphRecordTable::find(GraphId graph) {
   auto at = graphs_.find(graph);
   return at == graphs_.end() ? nullptr : &at->second;
 }
 
-const std::set<GraphId>& GraphTable::of_job(JobId job) const { return find_or_none(by_job_, job); }
+const std::set<GraphId>& GraphRecordTable::of_job(JobId job) const { return find_or_none(by_job_, job); }
 
-const std::set<GraphId>& GraphTable::of_owner(NodeId owner) const { return find_or_none(by_owner_, owner); }
+const std::set<GraphId>& GraphRecordTable::of_owner(NodeId owner) const { return find_or_none(by_owner_, owner); }
 
-GraphTable::Added GraphTable::add(const GraphPartRecord& part, Bytes stored) {
+GraphRecordTable::Added GraphRecordTable::add(const GraphPartRecord& part, Bytes stored) {
   Graph* graph = find(part.graph);
   if (graph != nullptr) {
     if (graph->job != part.job || graph->owner != part.owner) return Added::kOtherOwner;
@@ -53,7 +53,7 @@ GraphTable::Added GraphTable::add(const GraphPartRecord& part, Bytes stored) {
   return Added::kNew;
 }
 
-void GraphTable::remove(GraphId id, std::vector<Write>& writes) {
+void GraphRecordTable::remove(GraphId id, std::vector<Write>& writes) {
   auto at = graphs_.find(id);
   if (at == graphs_.end()) return;
   Graph& graph = at->second;
@@ -67,12 +67,12 @@ void GraphTable::remove(GraphId id, std::vector<Write>& writes) {
   graphs_.erase(at);
 }
 
-GraphSummary GraphTable::summary(GraphId id) const {
+GraphSummary GraphRecordTable::summary(GraphId id) const {
   const Graph& graph = graphs_.at(id);
   return {id, graph.job, graph.owner, static_cast<uint32_t>(graph.parts.size()), graph.bytes, graph.whole()};
 }
 
-void GraphTable::validate() const {
+void GraphRecordTable::validate() const {
   uint64_t bytes = 0;
   uint64_t parts = 0;
   for (const auto& [id, graph] : graphs_) {

@@ -26,7 +26,7 @@ struct GraphSummary {
   bool complete = false;
 };
 
-class GraphTable {
+class GraphRecordTable {
  public:
   struct Graph {
     JobId job;
