@@ -1,0 +1,31 @@
+"""Dask on Raylet: a scheduler for every Dask collection.
+
+    import dask
+    from ray.util.dask import enable_dask_on_ray, ray_dask_get
+
+    collection.compute(scheduler=ray_dask_get)   # one computation
+    enable_dask_on_ray()                         # all of this process, from here on
+    with enable_dask_on_ray():                   # all in this block
+        ...
+
+Importing this module makes `scheduler="ray"` (and DASK_SCHEDULER=ray) work, and has Dask shuffle by tasks
+unless another method was configured. See docs/dask.md.
+"""
+
+from __future__ import annotations
+
+from dask.base import named_schedulers as _named_schedulers
+
+from ray.util.dask import _config, _persist
+from ray.util.dask._config import disable_dask_on_ray, enable_dask_on_ray
+from ray.util.dask._persist import ray_dask_persist
+from ray.util.dask._scheduler import ray_dask_get, ray_dask_get_sync
+
+__all__ = [
+    "disable_dask_on_ray", "enable_dask_on_ray", "ray_dask_get", "ray_dask_get_sync", "ray_dask_persist",
+]
+
+_named_schedulers.setdefault("ray", ray_dask_get)
+_named_schedulers.setdefault("raylet", ray_dask_get)
+_persist.install()
+_config.set_defaults()

@@ -1,0 +1,220 @@
+"""Walk: adds the tasks that some keys need to a builder, in one pass over the graph.
+
+Tasks are added depth first, so a task's dependencies always come before it, what is not needed is never
+added, and what will run together travels together. Nothing recurses along the graph: a chain of a million
+tasks is as good as any other graph.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional
+
+from ray._calls import INPUTS, NODES, Dep, dep
+from ray._graph import GraphBuilder, UnpicklableTaskError
+from ray._ref import ObjectRef
+from ray._serialize import UnpicklableError
+from ray.util.dask._convert import (
+    PENDING, Converter, DataNode, External, GraphNode, Literal, TaskRef,
+)
+
+# Arguments of these types are keys or plain values; nothing is inside them.
+_ATOMS = frozenset({str, int, float, bool, bytes, complex, type(None)})
+
+
+class CycleError(ValueError):
+    """Tasks of the graph wait for each other."""
+
+
+class Walk:
+    """One graph on its way to one builder.
+
+    `known` tells what each key has become: 2 * task, a Literal, or an External. `options(key)` gives the
+    number of a task's options; `on_task(key)` hears of each task, in the order of their numbers.
+    """
+
+    def __init__(
+        self,
+        graph: Mapping,
+        builder: GraphBuilder,
+        options: Optional[Callable[[Hashable], int]] = None,
+        on_task: Optional[Callable[[Hashable], None]] = None,
+    ) -> None:
+        self.known: Dict[Hashable, Any] = {}
+        self._graph = graph
+        self._builder = builder
+        self._options = options
+        self._on_task = on_task
+        self._converter = Converter(graph, self.known, builder.external)
+        self._stack: List[Hashable] = []
+        self._wanted: frozenset = frozenset()
+
+    def add(self, keys: Iterable[Hashable]) -> None:
+        """Add what these keys need, and want their results.
+
+        Raises KeyError for a key that is not in the graph, CycleError, UnpicklableTaskError.
+        """
+        wanted = list(dict.fromkeys(keys))
+        for key in wanted:
+            if key not in self._graph:
+                raise KeyError(key)
+        self._wanted = frozenset(wanted)
+        self._stack = wanted[::-1]
+        self._run()
+
+    def _run(self) -> None:
+        graph = self._graph
+        known = self.known
+        get = known.get
+        stack = self._stack
+        pop = stack.pop
+        numbers = self._builder.numbers
+        add = self._builder.add
+        wanted = self._wanted
+        plain = self._options is None and self._on_task is None
+        while stack:
+            key = pop()
+            before = get(key)
+            if before is not None and before is not PENDING:
+                continue
+            value = graph[key]
+            if not (plain and type(value) is tuple and value and callable(value[0])):
+                self._add_any(key, value, before)
+                continue
+            # The usual case without any call: a function of keys and plain values.
+            deps: List[int] = []
+            args: List[Any] = []
+            missing: List[Hashable] = []
+            for argument in value[1:]:
+                if type(argument) not in _ATOMS:
+                    if type(argument) is not tuple or (argument and callable(argument[0])):
+                        break
+                    try:
+                        if argument not in graph:
+                            break
+                    except TypeError:
+                        break
+                found = get(argument)
+                if type(found) is int:
+                    args.append(dep(len(deps)))
+                    deps.append(found)
+                elif found is None:
+                    if argument in graph:
+                        missing.append(argument)
+                    else:
+                        args.append(argument)
+                elif found is PENDING:
+                    missing.append(argument)
+                elif type(found) is Literal:
+                    args.append(found.value)
+                else:
+                    break
+            else:
+                if missing:
+                    self._push(key, before, missing)
+                    continue
+                number = numbers.get(id(value[0]))
+                if number is not None:
+                    task = add(
+                        number, INPUTS if deps and len(deps) == len(args) else tuple(args), deps,
+                        key if type(key) is str else str(key),
+                    )
+                    known[key] = 2 * task
+                    if key in wanted:
+                        self._builder.want(task)
+                    continue
+            self._add_any(key, value, before)
+
+    def _push(self, key: Hashable, before: Any, missing: List[Hashable]) -> None:
+        """Add what is missing first, then come back."""
+        if before is PENDING:
+            # Everything that was missing the first time has been added since, or waits for this key.
+            raise CycleError(f"the graph has a cycle: {self._find_cycle(key)}")
+        self.known[key] = PENDING
+        self._stack.append(key)
+        missing.reverse()
+        self._stack += missing
+
+    def _find_cycle(self, key: Hashable) -> str:
+        """The keys that wait for each other, as text. They are all PENDING, or missing from `known`."""
+        path: List[Hashable] = [key]
+        while True:
+            for follower in self._missing_of(path[-1]):
+                if follower in path:
+                    path = path[path.index(follower):] + [follower]
+                    return " needs ".join([repr(step) for step in path])
+                if self.known.get(follower) is PENDING:
+                    path.append(follower)
+                    break
+            else:
+                return " needs ".join([repr(step) for step in path])
+
+    def _missing_of(self, key: Hashable) -> List[Hashable]:
+        self._convert(self._graph[key])
+        return list(self._converter.missing)
+
+    # ------------------------------------------------------------ every other value of a key
+
+    def _convert(self, value: Any) -> Any:
+        converter = self._converter
+        converter.start()
+        if isinstance(value, (GraphNode, TaskRef)):
+            return converter.node(value)
+        return converter.legacy(value)
+
+    def _add_any(self, key: Hashable, value: Any, before: Any) -> None:
+        converter = self._converter
+        known = self.known
+        if type(value) is ObjectRef:
+            known[key] = External(value)
+            return
+        if type(value) is DataNode and type(value.value) is ObjectRef:
+            known[key] = External(value.value)
+            return
+        try:
+            if self._is_own_key(key, value):
+                known[key] = Literal(value)
+                return
+            converted = self._convert(value)
+        except KeyError as error:
+            raise KeyError(
+                f"{key!r} needs {error.args[0]!r}, which is not in the graph"
+            ) from None
+        if converter.missing:
+            self._push(key, before, converter.missing)
+            return
+        if type(converted) is Dep:  # an alias
+            encoded = converter.deps[converted.index]
+            ref = converter.references.get(encoded)
+            known[key] = encoded if ref is None else External(ref)
+            return
+        if type(converted) not in NODES:
+            known[key] = Literal(converted)
+            return
+        function, entry = converter.finish(converted)
+        self._add_task(key, function, entry)
+
+    @staticmethod
+    def _is_own_key(key: Hashable, value: Any) -> bool:
+        """A value that equals its own key can't mean itself."""
+        return type(value) is type(key) and not isinstance(value, GraphNode) and bool(value == key)
+
+    def _add_task(self, key: Hashable, function: Any, entry: Any) -> None:
+        builder = self._builder
+        name = key if type(key) is str else str(key)
+        options = self._options(key) if self._options is not None else 0
+        try:
+            number = builder.function_number(function)
+        except UnpicklableError as error:
+            raise UnpicklableTaskError(
+                f"{name} can't be sent to a worker: its function {error}"
+            ) from error
+        deps = self._converter.deps
+        if number is None:
+            task = builder.add_with_put_function(function, entry, deps, name, options)
+        else:
+            task = builder.add(number, entry, deps, name, options)
+        self.known[key] = 2 * task
+        if self._on_task is not None:
+            self._on_task(key)
+        if key in self._wanted:
+            builder.want(task)
