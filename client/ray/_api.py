@@ -1,0 +1,417 @@
+"""init, shutdown, put, get, wait, remote and the rest: what `import ray` gives."""
+
+from __future__ import annotations
+
+import atexit
+import inspect
+import os
+import platform
+import signal
+import sys
+import warnings
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
+
+import cloudpickle
+
+from ray import _runtime, _shield, _terminal, exceptions
+from ray._actor import ActorClass, ActorHandle
+from ray._node import PrivateNode, Target, find_running, resolve
+from ray._ref import ObjectRef, adopt
+from ray._remote_function import RemoteFunction
+from ray._runtime import current_session
+from ray._serialize import UnpicklableError, serialize
+from ray._session import PROTOCOL_VERSION, Session
+from ray._values import get_values
+from ray._version import __version__
+from ray._wire import session_pb2 as wire
+
+_ACCEPTED_AND_IGNORED = {
+    "configure_logging", "dashboard_host", "dashboard_port", "include_dashboard", "job_config", "labels",
+    "log_to_driver", "logging_config", "logging_format", "logging_level", "runtime_env",
+    "enable_resource_isolation", "cgroup_path", "system_reserved_cpu", "system_reserved_memory",
+    "proxy_server_url", "_system_config", "_node_ip_address", "_metrics_export_port",
+    "object_spilling_directory", "_enable_object_reconstruction", "_driver_object_store_memory",
+    "_redis_max_memory", "_plasma_directory", "_tracing_startup_hook",
+}
+
+
+class RayContext(dict):
+    """What init() returns: where the node is; a context manager that shuts down at the end."""
+
+    @property
+    def address_info(self) -> Dict[str, Any]:
+        return dict(self)
+
+    @property
+    def dashboard_url(self) -> str:
+        return ""
+
+    def disconnect(self) -> None:
+        shutdown()
+
+    def __enter__(self) -> "RayContext":
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        shutdown()
+
+
+def init(
+    address: Optional[str] = None,
+    *,
+    num_cpus: Optional[float] = None,
+    num_gpus: Optional[float] = None,
+    resources: Optional[Dict[str, float]] = None,
+    object_store_memory: Optional[int] = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    log_to_driver: Optional[bool] = True,
+    namespace: Optional[str] = None,
+    runtime_env: Optional[Dict[str, Any]] = None,
+    _memory: Optional[int] = None,
+    _temp_dir: Optional[str] = None,
+    **kwargs: Any,
+) -> RayContext:
+    """Connect this process to a node, or start a private one that ends with it.
+
+    `address`: None takes RAY_ADDRESS, else a node that `raylet start` started, else a private one; "auto"
+    wants a running one; "local" always starts a private one; a path (session directory or raylet.sock); or
+    "host:port" or "unix:/path" of a raylet's gRPC. Sizes are bytes. Asking for resources (`num_cpus` ...)
+    without an address starts a private node.
+
+    Raises RuntimeError if this process is connected already (unless ignore_reinit_error), ConnectionError
+    if no node can be reached or started, ValueError for options that don't go together.
+    """
+    for key in kwargs:
+        if key not in _ACCEPTED_AND_IGNORED:
+            warnings.warn(f"ray.init: {key!r} is not known to Raylet and is ignored", stacklevel=2)
+    if local_mode:
+        warnings.warn("ray.init: local_mode is not supported and is ignored", stacklevel=2)
+    if runtime_env and set(runtime_env) - {"env_vars"}:
+        unknown = sorted(set(runtime_env) - {"env_vars"})
+        warnings.warn(f"ray.init: runtime_env {unknown} is ignored; only env_vars is supported", stacklevel=2)
+    with _runtime.lock():
+        session = _runtime.peek()
+        if session is not None:
+            if ignore_reinit_error:
+                return _context(session)
+            raise RuntimeError(
+                "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
+                "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+            )
+        wanted = {
+            "num_cpus": num_cpus, "num_gpus": num_gpus, "resources": resources, "memory": _memory,
+            "object_store_memory": object_store_memory,
+        }
+        asked = sorted(key for key, value in wanted.items() if value is not None)
+        node: Optional[PrivateNode] = None
+        target = _choose(address, asked)
+        if target is None:
+            node = PrivateNode(wanted, _temp_dir)
+            target = Target(node.description["raylet_socket"], description=node.description)
+        try:
+            job = os.urandom(16)
+            environment = dict((runtime_env or {}).get("env_vars") or {})
+
+            def connect() -> Session:
+                assert target is not None
+                return _connect(target, job, environment, log_to_driver is not False)
+
+            session = connect()
+        except BaseException:
+            if node is not None:
+                node.stop()
+            raise
+        _runtime.set_node(node, namespace or "")
+        _runtime.set_session(session, None if node is not None else connect)
+        _shield.install()
+        return _context(session)
+
+
+def _choose(address: Optional[str], asked: List[str]) -> Optional[Target]:
+    """The raylet to connect to, or None for a private node."""
+    if address == "local":
+        return None
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS") or address
+        if address == "local":
+            return None
+    if address is None:
+        if asked:
+            return None
+        running = find_running()
+        if running is None:
+            return None
+        try:
+            from ray._local_carrier import LocalCarrier
+
+            LocalCarrier.connect(running["raylet_socket"]).close()
+        except ConnectionError:
+            return None  # its supervisor is about to notice
+        return resolve("auto")
+    if asked:
+        raise ValueError(
+            f"When connecting to an existing node, {', '.join(asked)} must not be provided: it has what "
+            "`raylet start` gave it."
+        )
+    if address.startswith("ray://"):
+        address = address[len("ray://") :]
+    return resolve(address)
+
+
+def _connect(
+    target: Target, job: bytes, environment: Dict[str, str], print_output: bool
+) -> Session:
+    hello = wire.Hello(
+        protocol_version=PROTOCOL_VERSION,
+        role=wire.Hello.DRIVER,
+        python_version=platform.python_version(),
+        cloudpickle_version=cloudpickle.__version__,
+        dask_version=getattr(sys.modules.get("dask"), "__version__", ""),
+        job=job,
+        setup=_job_setup(environment),
+        pid=os.getpid(),
+        client_version=__version__,
+    )
+    carrier: Any
+    if target.socket:
+        from ray._local_carrier import LocalCarrier
+
+        carrier = LocalCarrier.connect(target.socket)
+    else:
+        from ray._grpc_carrier import GrpcCarrier
+
+        carrier = GrpcCarrier(target.grpc, target.token)
+    try:
+        session = Session(carrier, hello)
+    except BaseException:
+        carrier.close()
+        raise
+    session.target = target
+    if print_output:
+        session.on_output = _terminal.print_output
+    session.on_notice = _terminal.print_notice
+    session.start_background()
+    return session
+
+
+def _job_setup(environment: Dict[str, str]) -> wire.JobSetup:
+    """What workers need to import what this process can."""
+    try:
+        directory = os.getcwd()
+    except OSError:
+        directory = ""
+    paths = []
+    for path in sys.path:
+        path = os.path.abspath(path) if path else directory
+        if path and path not in paths:
+            paths.append(path)
+    preload = [name for name in ("numpy", "pandas", "dask", "pyarrow", "xarray") if name in sys.modules]
+    return wire.JobSetup(
+        sys_path=paths, working_directory=directory, script=_runtime.script_name(),
+        preload_modules=preload, environment=environment,
+    )
+
+
+def _context(session: Session) -> RayContext:
+    info = session.info
+    return RayContext(
+        node_id=info.node.hex(), session_dir=info.session_directory, address=session.carrier.name,
+        raylet_version=info.raylet_version, job_id=session.job.hex(),
+    )
+
+
+def shutdown(_exiting_interpreter: bool = False) -> None:
+    """Disconnect; the objects of this process are freed. A private node stops, and this waits for it."""
+    with _runtime.lock():
+        session, node = _runtime.peek(), _runtime.current_node()
+        _runtime.set_session(None)
+        _runtime.set_node(None, "")
+        if session is not None:
+            session.close()
+        if node is not None:
+            node.stop()
+        _shield.uninstall()
+
+
+atexit.register(shutdown, True)
+
+
+def is_initialized() -> bool:
+    """Whether this process is connected."""
+    session = _runtime.peek()
+    return session is not None and not session.closed
+
+
+# ---------------------------------------------------------------- objects
+
+
+def put(value: Any, *, _owner: Any = None) -> ObjectRef:
+    """Make an object of a value. Raises TypeError for what can't be pickled, and for an ObjectRef."""
+    if isinstance(value, ObjectRef):
+        raise TypeError(
+            "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap "
+            "the ray.ObjectRef in a list and call 'put' on it."
+        )
+    session = current_session()
+    try:
+        serialized = serialize(value)
+    except UnpicklableError as error:
+        raise TypeError(f"Could not serialize the put value {value!r:.200}: {error}") from error
+    return adopt(session.put(serialized), session.references)
+
+
+def get(
+    refs: Union[ObjectRef, Sequence[ObjectRef]], *, timeout: Optional[float] = None
+) -> Any:
+    """The value of a reference, or the list of values of a list of them. Buffers are read-only.
+
+    `timeout` in seconds; 0: only what is there now. Raises GetTimeoutError (a TimeoutError), and what a
+    task raised: an error that is both RayTaskError and of the class that the task raised.
+    """
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+    if type(refs) is ObjectRef:
+        return get_values(current_session(), (refs,), timeout)[0]
+    if not isinstance(refs, list):
+        raise ValueError(
+            f"Invalid type of object refs, {type(refs)}, is given. 'object_refs' must either be an "
+            "ObjectRef or a list of ObjectRefs."
+        )
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise ValueError(
+                f"Invalid type of object refs, {type(ref)}, is given. 'object_refs' must either be an "
+                "ObjectRef or a list of ObjectRefs."
+            )
+    if not refs:
+        return []
+    return get_values(current_session(), refs, timeout)
+
+
+def wait(
+    refs: List[ObjectRef], *, num_returns: int = 1, timeout: Optional[float] = None,
+    fetch_local: bool = True,
+) -> Tuple[List[ObjectRef], List[ObjectRef]]:
+    """(ready, not ready), each in the order of `refs`, as soon as `num_returns` are ready or time is up."""
+    if isinstance(refs, ObjectRef):
+        raise TypeError("wait() expected a list of ray.ObjectRef, got a single ray.ObjectRef")
+    if not isinstance(refs, list):
+        raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(refs)}")
+    if timeout is not None and timeout < 0:
+        raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
+    for ref in refs:
+        if not isinstance(ref, ObjectRef):
+            raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {type(ref)}")
+    if not refs:
+        return [], []
+    if len(set(refs)) != len(refs):
+        raise ValueError("Wait requires a list of unique object refs.")
+    if num_returns <= 0:
+        raise ValueError(f"Invalid number of objects to return {num_returns}.")
+    if num_returns > len(refs):
+        raise ValueError("num_returns cannot be greater than the number of objects provided to ray.wait.")
+    found = current_session().ready([ref._id for ref in refs], num_returns, timeout)
+    ready: List[ObjectRef] = []
+    rest: List[ObjectRef] = []
+    for ref in refs:
+        (ready if len(ready) < num_returns and ref._id in found else rest).append(ref)
+    return ready, rest
+
+
+# ---------------------------------------------------------------- functions and actors
+
+
+def remote(*args: Any, **options: Any) -> Any:
+    """`@ray.remote` or `@ray.remote(num_cpus=2, ...)` on a function or a class."""
+    if len(args) == 1 and not options and callable(args[0]):
+        return _make_remote(args[0], {})
+    if args or not options:
+        raise TypeError(
+            "The @ray.remote decorator must be applied either with no arguments and no parentheses, for "
+            "example '@ray.remote', or it must be applied using some of the arguments of "
+            "ray.remote_function or ray.actor, for example '@ray.remote(num_returns=2)'."
+        )
+
+    def decorate(target: Callable) -> Any:
+        return _make_remote(target, options)
+
+    return decorate
+
+
+def _make_remote(target: Any, options: Dict[str, Any]) -> Any:
+    if inspect.isclass(target):
+        return ActorClass(target, options)
+    if isinstance(target, (RemoteFunction, ActorClass)) or not callable(target):
+        raise TypeError(
+            "The @ray.remote decorator must be applied to either a function or a class, got "
+            f"{type(target).__name__}."
+        )
+    return RemoteFunction(target, options)
+
+
+def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> None:
+    """Cancel the task that makes this object: KeyboardInterrupt where it runs, or with `force` its worker
+    is killed. Getting the object raises TaskCancelledError; a task that is done stays done."""
+    if not isinstance(ref, ObjectRef):
+        raise TypeError(f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got {type(ref)}.")
+    current_session().cancel_object(ref.binary(), force, recursive)
+
+
+def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
+    """End an actor at once; calls that are not done fail with ActorDiedError."""
+    if not isinstance(actor, ActorHandle):
+        raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
+    current_session().kill_actor(actor._actor_id, no_restart)
+
+
+# ---------------------------------------------------------------- the cluster
+
+
+def _status() -> Any:
+    """NodeStatus of the raylet, over gRPC."""
+    session = current_session()
+    from ray._grpc_carrier import open_channel
+    from ray._wire import raylet_pb2, raylet_pb2_grpc
+
+    target = getattr(session, "target", None)
+    if target is not None and target.grpc:
+        address, token = target.grpc, target.token
+    else:
+        address, token = f"unix:{session.info.session_directory}/raylet.grpc", ""
+    channel, metadata = open_channel(address, token)
+    try:
+        session.flush()
+        return raylet_pb2_grpc.RayletStub(channel).GetStatus(
+            raylet_pb2.GetStatusRequest(), metadata=metadata, timeout=10, wait_for_ready=True
+        )
+    finally:
+        channel.close()
+
+
+def cluster_resources() -> Dict[str, float]:
+    """What all nodes together have."""
+    return {one.name: one.amount for one in _status().total}
+
+
+def available_resources() -> Dict[str, float]:
+    """What of it no task or actor has at this moment; what is used up is left out, as in Ray."""
+    return {one.name: one.amount for one in _status().available if one.amount > 0}
+
+
+def nodes() -> List[Dict[str, Any]]:
+    """One entry a node, with Ray's names of the fields."""
+    status = _status()
+    return [
+        {
+            "NodeID": status.node.hex(),
+            "Alive": True,
+            "NodeManagerAddress": "127.0.0.1",
+            "NodeManagerHostname": platform.node(),
+            "NodeName": platform.node(),
+            "RayletSocketName": f"{status.session_directory}/raylet.sock",
+            "Resources": {one.name: one.amount for one in status.total},
+            "Labels": {},
+            "alive": True,
+        }
+    ]

@@ -1,0 +1,1 @@
+"""Worker processes: forked from a zygote, fed in batches, gone without loss."""

@@ -1,0 +1,5 @@
+"""Names that scripts import from ray.actor."""
+
+from ray._actor import ActorClass, ActorHandle, ActorMethod
+
+__all__ = ["ActorClass", "ActorHandle", "ActorMethod"]
