@@ -101,7 +101,8 @@ class Session:
         self.blocking: Optional[Any] = None
         # Workers: results that are not reported yet; has `count` and `send()`.
         self.reports: Optional[Any] = None
-        # Workers: takes frames that are for them.
+        # Workers: takes frames that are for them. Those that came right behind the hello wait here.
+        self.early_frames: List[Tuple[str, Any]] = []
         self.on_worker_frame: Optional[Callable[[str, Any], None]] = None
         self.actor_id: Optional[bytes] = None  # workers: of the actor that lives here
         self.target: Any = None  # drivers: the address, for calls that go over gRPC
@@ -577,6 +578,8 @@ class Session:
                 handler(getattr(frame, body))
             elif body is not None and self.on_worker_frame is not None:
                 self.on_worker_frame(body, getattr(frame, body))
+            elif body is not None:
+                self.early_frames.append((body, getattr(frame, body)))
         except (KeyboardInterrupt, SystemExit):
             raise
         except Exception as error:

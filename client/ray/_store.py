@@ -13,7 +13,8 @@ import os
 import pickle
 import threading
 import weakref
-from typing import Any, Callable, Dict, List, Optional, Set, Tuple
+from builtins import id as builtin_id
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ray._references import References
 
@@ -112,7 +113,7 @@ class Store:
     def __init__(self, references: References) -> None:
         self._references = references
         self._segments: Dict[int, _Segment] = {}
-        self._pins: Set[_Pin] = set()
+        self._pins: Dict[int, _Pin] = {}  # by id(): weak references hash as what they refer to
         self._keepers: Dict[int, memoryview] = {}
 
     def add_segment(self, number: int, size_bytes: int, descriptor: int) -> None:
@@ -172,10 +173,11 @@ class Store:
     def _watch(self, array: Any, id: bytes, mapping: Tuple[int, int]) -> None:
         if id:
             self._references.pins += 1
-        self._pins.add(_Pin(array, self._on_death, id, mapping))
+        pin = _Pin(array, self._on_death, id, mapping)
+        self._pins[builtin_id(pin)] = pin
 
     def _on_death(self, pin: _Pin) -> None:
-        self._pins.discard(pin)
+        self._pins.pop(builtin_id(pin), None)
         address, size = pin.mapping
         if address:
             _munmap(address, size)

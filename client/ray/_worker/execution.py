@@ -676,5 +676,8 @@ def _unpicklable_failure(error: _NotPicklable, name: str) -> wire_common.Failure
         shown = TypeError(message)
     failure = from_exception(shown, name, code=wire_common.TASK_UNPICKLABLE)
     failure.message = message
-    failure.traceback = from_exception(cause, name).traceback + f"{type(shown).__name__}: {message}\n"
+    if isinstance(cause, UnpicklableError):
+        failure.traceback = f"{type(shown).__name__}: {message}\n"
+    else:
+        failure.traceback = from_exception(cause, name).traceback + f"{type(shown).__name__}: {message}\n"
     return failure

@@ -49,6 +49,9 @@ def run(worker: int, descriptor: int) -> None:
     execution.streams = output.install(
         execution.running_name, lambda lines: _send_output(session, lines)
     )
+    for body, frame in session.early_frames:
+        execution.take_frame(body, frame)
+    session.early_frames.clear()
     _shield.shield.deliver = execution.deliver_interrupt
     signal.signal(signal.SIGINT, execution.on_interrupt)
     signal.signal(signal.SIGTERM, _leave)
