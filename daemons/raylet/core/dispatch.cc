@@ -1,0 +1,187 @@
+// Which ready task goes to which worker, and when. One worker at a time gets one batch (batch_builder.cc);
+// jobs take turns.
+#include <algorithm>
+#include <cmath>
+
+#include "daemons/raylet/core/node_state.h"
+#include "protocol/words/check.h"
+
+namespace raylet {
+
+namespace {
+// What a worker spends on a task besides its function: unpickling, calling, reporting.
+constexpr double kTaskOverheadUs = 3;
+// Less work than this is not worth another message to another worker.
+constexpr double kWorthSpreadingUs = 60;
+constexpr uint32_t kBatchesInFlightMax = 2;
+}  // namespace
+
+double Node::State::work_of(const Function& function) const { return function.duration_us + kTaskOverheadUs; }
+
+void Node::State::take_resources(Worker& worker, uint32_t shape) {
+  MUST(!worker.holds_resources);
+  worker.holds_resources = true;
+  worker.shape = shape;
+  const Resources& wish = shapes_[shape].resources;
+  if (owed_.empty() && available_.fits(wish)) {
+    available_.subtract(wish);
+    return;
+  }
+  // A worker that was blocked goes on although others run in its place: more is taken than there is.
+  owed_.add(wish);
+  worker.owes = true;
+}
+
+void Node::State::give_resources(Worker& worker) {
+  if (!worker.holds_resources) return;
+  worker.holds_resources = false;
+  const Resources& wish = shapes_[worker.shape].resources;
+  if (worker.owes) {
+    worker.owes = false;
+    owed_.subtract(wish);
+  } else {
+    available_.add(wish);
+  }
+}
+
+// ---------------------------------------------------------------- memory
+
+bool Node::State::is_under_pressure() const {
+  if (inline_value_bytes_ > options_.inline_value_bytes_max) return true;
+  return store_capacity_ > 0 && static_cast<double>(store_used_) >
+                                    options_.store_pressure * static_cast<double>(store_capacity_);
+}
+
+// Roots that make data wait while memory is short, but never so that nothing runs.
+bool Node::State::is_held_back(const Graph& graph, uint32_t task) const {
+  if (tasks_in_flight_ == 0 || !is_under_pressure()) return false;
+  const Block& block = graph.block_of(task);
+  const TaskRow& row = graph.row(task);
+  if (block.edge_end(task & (Block::kTasks - 1)) != row.first_edge) return false;
+  bool producer = graph.option_of(row).options.data_producer ||
+                  functions_[row.function].output_bytes > static_cast<double>(options_.inline_bytes_max);
+  return producer;
+}
+
+void Node::State::let_go_held_back() {
+  if (held_back_count_ == 0 || (is_under_pressure() && tasks_in_flight_ > 0)) return;
+  bool all = !is_under_pressure();
+  for (Graph* graph : graphs_.all()) {
+    for (auto& lane : graph->lanes) {
+      while (!lane->held_back.empty()) {
+        uint32_t task = lane->held_back.back();
+        lane->held_back.pop_back();
+        --held_back_count_;
+        if (graph->row(task).state != TaskState::kHeldBack) continue;
+        graph->row(task).state = TaskState::kReady;
+        lane->queue.push({graph->row(task).rank, task});
+        list_lane(*lane);
+        if (!all) return;
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------- choice
+
+// An idle worker if the resources are there, else one that is nearly through; null: none.
+Worker* Node::State::choose_worker(const Job& job, const Shape& shape, uint32_t shape_number, uint64_t preferred) {
+  bool fits = owed_.empty() && available_.fits(shape.resources);
+  Worker* unbound = nullptr;
+  Worker* idle = nullptr;
+  Worker* nearly = nullptr;
+  for (auto& [number, owned] : workers_) {
+    Worker& worker = *owned;
+    if (worker.stopping || worker.session == nullptr || worker.is_actor()) continue;
+    if (worker.state == Worker::State::kIdle) {
+      if (!fits) continue;
+      if (worker.job == &job) {
+        if (idle == nullptr || number == preferred) idle = &worker;
+      } else if (worker.job == nullptr && (worker.started_for.is_nil() || worker.started_for == job.id)) {
+        if (unbound == nullptr) unbound = &worker;
+      }
+    } else if (worker.state == Worker::State::kBusy && worker.job == &job && worker.shape == shape_number &&
+               !shape.creation && !contended_ && !worker.retracting && worker.batches.size() < kBatchesInFlightMax &&
+               !worker.batches.back().guessed &&
+               worker.work_us < static_cast<double>(options_.batch_work_target.count()) / 1e3 &&
+               now_ - worker.batches.front().heard_at < 2 * options_.batch_work_target) {
+      if (nearly == nullptr || worker.work_us < nearly->work_us) nearly = &worker;
+    }
+  }
+  if (idle != nullptr) return idle;
+  if (unbound != nullptr) return unbound;
+  return nearly;
+}
+
+// How many tasks this worker gets at most, so that the others get theirs.
+uint32_t Node::State::share_of(const Job& job, const Job::ShapeLanes& lanes) const {
+  size_t ready = 0;
+  uint32_t looked_at = 0;
+  const Lane* first = nullptr;
+  for (const Lane* lane : lanes.lanes) {
+    if (first == nullptr) first = lane;
+    ready += lane->queue.size();
+    if (++looked_at == 16) break;
+  }
+  if (first == nullptr || first->queue.empty()) return options_.batch_tasks_max;
+  uint32_t takers = 0;
+  for (const auto& [number, other] : workers_) {
+    if (other->stopping || other->session == nullptr || other->is_actor()) continue;
+    if (other->state == Worker::State::kIdle && (other->job == nullptr || other->job == &job)) ++takers;
+    if (other->state == Worker::State::kBusy && other->job == &job && other->batches.size() < kBatchesInFlightMax) {
+      ++takers;
+    }
+  }
+  if (takers <= 1) return options_.batch_tasks_max;
+  const Function& function = functions_[first->graph->row(first->queue.top().task).function];
+  double work = work_of(function);
+  uint32_t worth = static_cast<uint32_t>(std::ceil(kWorthSpreadingUs / work));
+  uint32_t even = static_cast<uint32_t>(std::min<size_t>((ready + takers - 1) / takers, options_.batch_tasks_max));
+  return std::clamp(even, std::min(worth, options_.batch_tasks_max), options_.batch_tasks_max);
+}
+
+bool Node::State::dispatch_one(Job& job) {
+  for (size_t i = 0; i < job.shapes.size(); ++i) {
+    Job::ShapeLanes& of_shape = job.shapes[i];
+    if (of_shape.lanes.empty()) continue;
+    const Shape& shape = shapes_[of_shape.shape];
+    if (!shape.feasible) continue;
+    Lane& lane = **of_shape.lanes.begin();
+    uint64_t preferred = 0;
+    if (!lane.queue.empty()) {
+      const TaskRow& row = lane.graph->row(lane.queue.top().task);
+      preferred = lane.graph->group(row.group).last_worker;
+    }
+    Worker* worker = choose_worker(job, shape, of_shape.shape, preferred);
+    if (worker == nullptr) continue;
+    if (send_batch(*worker, job, of_shape, share_of(job, of_shape))) return true;
+  }
+  return false;
+}
+
+void Node::State::dispatch() {
+  let_go_held_back();
+  bool sent = true;
+  std::vector<Job*> turns;
+  while (sent) {
+    sent = false;
+    turns.clear();
+    for (auto& [id, job] : jobs_) {
+      bool wants = std::any_of(job->shapes.begin(), job->shapes.end(), [&](const auto& of_shape) {
+        return !of_shape.lanes.empty() && shapes_[of_shape.shape].feasible;
+      });
+      if (wants) turns.push_back(job.get());
+    }
+    contended_ = turns.size() > 1;
+    std::sort(turns.begin(), turns.end(), [](Job* a, Job* b) {
+      return a->last_served != b->last_served ? a->last_served < b->last_served : a->id < b->id;
+    });
+    for (Job* job : turns) {
+      if (!dispatch_one(*job)) continue;
+      job->last_served = ++job_turn_;
+      sent = true;
+    }
+  }
+}
+
+}  // namespace raylet
