@@ -102,7 +102,7 @@ struct RedisLink::State : std::enable_shared_from_this<RedisLink::State> {
       return lose(std::move(why));
     }
     connect_deadline.clear();
-    redisEnableKeepAlive(&context->c);
+    if (unix_path.empty()) redisEnableKeepAlive(&context->c);
     connected = true;
     handlers.on_connected();
   }
