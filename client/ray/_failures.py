@@ -93,13 +93,12 @@ def from_exception(
         traceback=text[-(200 << 10) :],
         pid=os.getpid(),
     )
-    bare = error
     try:
-        cause = serialize(bare).to_bytes()
+        cause = serialize(exceptions.portable(error)).to_bytes()
         if len(cause) <= _CAUSE_BYTES_MAX:
             failure.cause = cause
     except UnpicklableError as reason:
         failure.traceback += f"(The exception itself can't be sent: {reason})\n"
     except Exception as reason:
-        failure.traceback += f"(The exception itself can't be sent: {explain_unpicklable(bare, reason)})\n"
+        failure.traceback += f"(The exception itself can't be sent: {explain_unpicklable(error, reason)})\n"
     return failure

@@ -71,8 +71,8 @@ class RayTaskError(RayError):
     def __reduce__(self) -> Tuple:
         return (
             _rebuild_task_error,
-            (self.function_name, self.traceback_str, self.cause, self.proctitle, self.pid, self.ip,
-             getattr(self, "_is_dual", False)),
+            (self.function_name, self.traceback_str, portable(self.cause), self.proctitle, self.pid,
+             self.ip, getattr(self, "_is_dual", False)),
         )
 
     def as_instanceof_cause(self) -> "RayTaskError":
@@ -159,6 +159,38 @@ def _dual_class(cause_class: type) -> type:
     made.__qualname__ = name
     _dual_classes[cause_class] = made
     return made
+
+
+class _Portable:
+    """An exception that its class's own pickling can't bring back, taken apart; pickled in its place."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Tuple:
+        error = self._error
+        return _put_together, (type(error), error.args, dict(getattr(error, "__dict__", {})))
+
+
+def _put_together(cls: type, args: Tuple, state: Dict[str, Any]) -> BaseException:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+def portable(error: Optional[BaseException]) -> Any:
+    """What to pickle instead of an exception: itself, if that comes back, which not every constructor
+    allows (it is called again with `args` alone)."""
+    if error is None:
+        return None
+    from ray._serialize import deserialize, serialize
+
+    try:
+        deserialize(serialize(error).to_bytes())
+        return error
+    except Exception:
+        return _Portable(error)
 
 
 def _rebuild_task_error(
