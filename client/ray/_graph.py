@@ -249,11 +249,13 @@ class GraphBuilder:
             chunk.options.extend(self._options)
             chunk.option_numbers.extend([self._options_of.get(i, 0) for i in range(count)])
         if any(self._names):
-            numbers: Dict[str, int] = {}
-            chunk.name_numbers.extend(
-                [numbers.setdefault(name, len(numbers)) for name in self._names]
-            )
-            chunk.names.extend(numbers)
+            distinct = dict.fromkeys(self._names)
+            if len(distinct) == count:
+                chunk.name_numbers.extend(range(count))
+            else:
+                numbers = dict(zip(distinct, range(len(distinct))))
+                chunk.name_numbers.extend([numbers[name] for name in self._names])
+            chunk.names.extend(distinct)
 
     # ------------------------------------------------------------ groups that need a second look
 

@@ -15,7 +15,9 @@ unless another method was configured. See docs/dask.md.
 from __future__ import annotations
 
 from dask.base import named_schedulers as _named_schedulers
+from dask.base import normalize_token as _normalize_token
 
+from ray._ref import ObjectRef as _ObjectRef
 from ray.util.dask import _config, _persist
 from ray.util.dask._config import disable_dask_on_ray, enable_dask_on_ray
 from ray.util.dask._persist import ray_dask_persist
@@ -25,6 +27,8 @@ __all__ = [
     "disable_dask_on_ray", "enable_dask_on_ray", "ray_dask_get", "ray_dask_get_sync", "ray_dask_persist",
 ]
 
+# Collections over references have names, which Dask makes of what is in them.
+_normalize_token.register(_ObjectRef, lambda ref: ("ray.ObjectRef", ref.hex()))
 _named_schedulers.setdefault("ray", ray_dask_get)
 _named_schedulers.setdefault("raylet", ray_dask_get)
 _persist.install()

@@ -80,12 +80,23 @@ def _annotations_of(dsk: Any) -> Dict[str, Dict[Hashable, Any]]:
             for kind, value in (layer.annotations or {}).items():
                 keys = found.setdefault(kind, {})
                 for key in layer:
-                    keys.setdefault(key, value(key) if callable(value) else value)
+                    own = _of_key(value, key)
+                    if own is not None:
+                        keys.setdefault(key, own)
     else:
         return {}
     if found.get("resources"):
         raise ValueError(_RESOURCES_MESSAGE)
     return {kind: found[kind] for kind in _KINDS if found.get(kind)}
+
+
+def _of_key(value: Any, key: Hashable) -> Any:
+    """What a layer's annotation says of one key: some are functions, some (in older Dasks) dicts by key."""
+    if callable(value):
+        return value(key)
+    if isinstance(value, Mapping) and "__expanded_annotations__" in value:
+        return value.get(key, value.get(str(key)))
+    return value
 
 
 def _merge(options: Mapping[str, Any], annotations: Mapping[str, Any]) -> Dict[str, Any]:

@@ -47,7 +47,8 @@ def enable_dask_on_ray(shuffle: str = "tasks", use_shuffle_optimization: bool = 
 
 
 def disable_dask_on_ray() -> dask.config.set:
-    """Have Dask choose its own scheduler again. Use it as a context to come back at its end."""
-    settings: Dict[str, Any] = {"scheduler": None}
-    settings.update((key, None) for key in _shuffle_keys())
-    return dask.config.set(settings)
+    """Have Dask choose its own scheduler again. Use it as a context to come back at its end.
+
+    Shuffles stay by tasks, so that a later compute(scheduler=ray_dask_get) is right.
+    """
+    return dask.config.set({"scheduler": None})

@@ -7,6 +7,7 @@ from typing import Any, Dict, Hashable, List, Mapping, Tuple
 from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef
 from ray._runtime import current_session
+from ray._serialize import SIMPLE_TYPES
 from ray.util.dask._annotations import OptionChooser
 from ray.util.dask._callbacks import CallbackRun, active_hooks
 from ray.util.dask._convert import External, Literal
@@ -101,7 +102,7 @@ def _run_with_hooks(
 
 
 def _fetch(run: GraphRun, outcome: Dict[Hashable, Any], persist: bool) -> Dict[Hashable, Any]:
-    """The values of the keys; with `persist`, references to those that are not known already."""
+    """The values of the keys; with `persist`, references (but small plain values stay what they are)."""
     tasks = [what >> 1 for what in outcome.values() if type(what) is int]
     refs = dict(zip(tasks, run.adopt(tasks)))
     values: Dict[Hashable, Any] = {}
@@ -109,6 +110,8 @@ def _fetch(run: GraphRun, outcome: Dict[Hashable, Any], persist: bool) -> Dict[H
     for key, what in outcome.items():
         if type(what) is Literal:
             values[key] = what.value
+            if persist and type(what.value) not in SIMPLE_TYPES:
+                waiting[key] = current_session().put_constant(what.value)
         else:
             waiting[key] = what.ref if type(what) is External else refs[what >> 1]
     if persist or not waiting:

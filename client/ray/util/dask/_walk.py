@@ -14,11 +14,28 @@ from ray._graph import GraphBuilder, UnpicklableTaskError
 from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError
 from ray.util.dask._convert import (
-    PENDING, Converter, DataNode, External, GraphNode, Literal, TaskRef,
+    HAS_NODES, PENDING, Converter, DataNode, External, GraphNode, Literal, TaskRef,
 )
 
 # Arguments of these types are keys or plain values; nothing is inside them.
 _ATOMS = frozenset({str, int, float, bool, bytes, complex, type(None)})
+_TUPLES_ARE_SEARCHED = HAS_NODES
+_DEPS_COUNT = 64
+_DEPS = tuple(dep(index) for index in range(_DEPS_COUNT))
+# A longer graph's tasks are named by what their keys begin with, to keep the node's tables small.
+NAMED_TASKS_MAX = 1 << 16
+
+
+def name_of(key: Hashable) -> str:
+    """What a task is called in logs and errors."""
+    return key if type(key) is str else str(key)
+
+
+def short_name_of(key: Hashable) -> str:
+    """A name that many tasks share: what the key begins with; empty for the function's own name."""
+    if type(key) is tuple and key and type(key[0]) is str:
+        return key[0]
+    return key.rpartition("-")[0] if type(key) is str else ""
 
 
 class CycleError(ValueError):
@@ -47,6 +64,7 @@ class Walk:
         self._converter = Converter(graph, self.known, builder.external)
         self._stack: List[Hashable] = []
         self._wanted: frozenset = frozenset()
+        self._name_of = name_of if len(graph) <= NAMED_TASKS_MAX else short_name_of
 
     def add(self, keys: Iterable[Hashable]) -> None:
         """Add what these keys need, and want their results.
@@ -71,6 +89,7 @@ class Walk:
         add = self._builder.add
         wanted = self._wanted
         plain = self._options is None and self._on_task is None
+        name_of = self._name_of
         while stack:
             key = pop()
             before = get(key)
@@ -80,49 +99,53 @@ class Walk:
             if not (plain and type(value) is tuple and value and callable(value[0])):
                 self._add_any(key, value, before)
                 continue
-            # The usual case without any call: a function of keys and plain values.
+            # The usual case, almost without calls: a function of keys and plain values.
             deps: List[int] = []
             args: List[Any] = []
             missing: List[Hashable] = []
-            for argument in value[1:]:
-                if type(argument) not in _ATOMS:
-                    if type(argument) is not tuple or (argument and callable(argument[0])):
+            usual = True
+            try:
+                for argument in value[1:]:
+                    kind = type(argument)
+                    if kind not in _ATOMS and (
+                        kind is not tuple or (argument and callable(argument[0]))
+                    ):
+                        usual = False
                         break
-                    try:
-                        if argument not in graph:
+                    found = get(argument)
+                    if type(found) is int:
+                        count = len(deps)
+                        args.append(_DEPS[count] if count < _DEPS_COUNT else dep(count))
+                        deps.append(found)
+                    elif found is None:
+                        if argument in graph:
+                            missing.append(argument)
+                        elif kind is tuple and _TUPLES_ARE_SEARCHED:
+                            usual = False
                             break
-                    except TypeError:
-                        break
-                found = get(argument)
-                if type(found) is int:
-                    args.append(dep(len(deps)))
-                    deps.append(found)
-                elif found is None:
-                    if argument in graph:
+                        else:
+                            args.append(argument)
+                    elif found is PENDING:
                         missing.append(argument)
+                    elif type(found) is Literal:
+                        args.append(found.value)
                     else:
-                        args.append(argument)
-                elif found is PENDING:
-                    missing.append(argument)
-                elif type(found) is Literal:
-                    args.append(found.value)
-                else:
-                    break
+                        usual = False
+                        break
+            except TypeError:  # a tuple with something in it that has no hash
+                usual = False
+            number = numbers.get(id(value[0])) if usual else None
+            if number is None:
+                self._add_any(key, value, before)
+            elif missing:
+                self._push(key, before, missing)
             else:
-                if missing:
-                    self._push(key, before, missing)
-                    continue
-                number = numbers.get(id(value[0]))
-                if number is not None:
-                    task = add(
-                        number, INPUTS if deps and len(deps) == len(args) else tuple(args), deps,
-                        key if type(key) is str else str(key),
-                    )
-                    known[key] = 2 * task
-                    if key in wanted:
-                        self._builder.want(task)
-                    continue
-            self._add_any(key, value, before)
+                task = add(
+                    number, INPUTS if deps and len(deps) == len(args) else tuple(args), deps, name_of(key)
+                )
+                known[key] = 2 * task
+                if key in wanted:
+                    self._builder.want(task)
 
     def _push(self, key: Hashable, before: Any, missing: List[Hashable]) -> None:
         """Add what is missing first, then come back."""
@@ -200,13 +223,13 @@ class Walk:
 
     def _add_task(self, key: Hashable, function: Any, entry: Any) -> None:
         builder = self._builder
-        name = key if type(key) is str else str(key)
+        name = self._name_of(key)
         options = self._options(key) if self._options is not None else 0
         try:
             number = builder.function_number(function)
         except UnpicklableError as error:
             raise UnpicklableTaskError(
-                f"{name} can't be sent to a worker: its function {error}"
+                f"{key!r} can't be sent to a worker: its function {error}"
             ) from error
         deps = self._converter.deps
         if number is None:
