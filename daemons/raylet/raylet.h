@@ -30,7 +30,7 @@
 
 namespace raylet {
 
-class Raylet : private SessionHost {
+class Raylet : public SessionHost {
  public:
   // The usual slab of a process for its small objects.
   static constexpr uint64_t kSlabBytes = 4 << 20;

@@ -2,15 +2,18 @@
 
 namespace raylet {
 
-void StoredTable::add_slab(SlabId slab, SessionId session, StoredAt at) { slabs_[slab] = {session, at}; }
+void StoredTable::add_slab(SlabId slab, SessionId session, StoredAt at) { slabs_[slab] = {session, at, 0}; }
 
 bool StoredTable::seal(const StoreSeal& seal) {
   auto slab = slabs_.find(seal.slab);
   if (slab == slabs_.end()) return false;
-  const StoredAt& whole = slab->second.at;
+  StoredAt whole = slab->second.at;
   if (seal.offset > whole.size_bytes || seal.size_bytes > whole.size_bytes - seal.offset) return false;
   StoredAt at{whole.segment, whole.offset + seal.offset, seal.size_bytes};
-  return objects_.try_emplace(seal.id, Object{at, seal.remakable, false}).second;
+  if (!objects_.try_emplace(seal.id, Object{at, seal.remakable, false}).second) return false;
+  slab->second.sealed_bytes += (seal.size_bytes + kGranuleBytes - 1) / kGranuleBytes * kGranuleBytes;
+  if (slab->second.sealed_bytes >= whole.size_bytes) slabs_.erase(slab);
+  return true;
 }
 
 void StoredTable::pin(const ObjectId& id) {

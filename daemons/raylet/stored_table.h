@@ -27,7 +27,11 @@ class StoredTable {
   struct Slab {
     SessionId session;
     StoredAt at;
+    uint64_t sealed_bytes = 0;  // in whole granules; a slab sealed to its last byte has ended
   };
+
+  // The store allots memory in granules of this size.
+  static constexpr uint64_t kGranuleBytes = 64;
 
   void add_slab(SlabId slab, SessionId session, StoredAt at);
   // False: no such slab, or the bytes lie outside of it, or the id is taken; nothing changed.
@@ -35,7 +39,6 @@ class StoredTable {
   void pin(const ObjectId& id);
   void unpin(const ObjectId& id);
   void free(const ObjectId& id);
-  void evicted(const ObjectId& id) { free(id); }
   void return_slab(SlabId slab) { slabs_.erase(slab); }
   void end_session(SessionId session);
   void clear();

@@ -40,7 +40,17 @@ TEST_CASE("a session's slabs go with it, its sealed objects stay") {
   REQUIRE(table.objects().contains(object(1)));
 }
 
-TEST_CASE("pins are kept until they are taken off, and an evicted object is gone") {
+TEST_CASE("a slab that is sealed to its last byte has ended") {
+  StoredTable table;
+  table.add_slab(SlabId{1}, SessionId{7}, {SegmentId{3}, 0, 192});
+  REQUIRE(table.seal({object(1), SlabId{1}, 0, 100, false}));
+  REQUIRE(table.slabs().contains(SlabId{1}));
+  REQUIRE(table.seal({object(2), SlabId{1}, 128, 40, false}));
+  REQUIRE(table.slabs().empty());
+  REQUIRE(table.objects().size() == 2);
+}
+
+TEST_CASE("pins are kept until they are taken off, and a freed object is gone") {
   StoredTable table;
   table.add_slab(SlabId{1}, SessionId{7}, {SegmentId{3}, 0, 500});
   REQUIRE(table.seal({object(1), SlabId{1}, 0, 10, false}));
@@ -48,7 +58,7 @@ TEST_CASE("pins are kept until they are taken off, and an evicted object is gone
   REQUIRE(table.objects().at(object(1)).pinned);
   table.unpin(object(1));
   REQUIRE_FALSE(table.objects().at(object(1)).pinned);
-  table.evicted(object(1));
+  table.free(object(1));
   table.pin(object(1));
   REQUIRE(table.objects().empty());
 }
