@@ -6,7 +6,8 @@ Tasks travel in groups: one pickle of a list with one entry a task. An entry is
     INPUTS             the positional arguments are the dependencies, all of them, in order
     Call(args, kwargs) the same with keywords
     Nested(args, kwargs)
-                       as Call, but dependencies sit deeper: in `Build`, `Apply` or `Program` nodes
+                       as Call, but dependencies sit deeper: in `Build` and `Apply` nodes
+    Program(...)       several calls, one after the other
 
 Only nodes are looked into. Whatever else is in the arguments, lists and dicts too, is the user's and is
 passed on as it is. The submitter makes entries (ray._graph, ray.util.dask._convert); the worker calls `load_group`
@@ -20,7 +21,7 @@ from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 __all__ = [
     "Apply", "Build", "Call", "Dep", "INPUTS", "Nested", "Program", "Slot", "apply_function", "dep", "first",
-    "load_group", "resolve", "run",
+    "load_group", "resolve", "run", "slot",
 ]
 
 
@@ -98,6 +99,9 @@ class Nested(_Node):
         self.args = args
         self.kwargs = kwargs
 
+    def __reduce__(self) -> Tuple:
+        return Nested, (self.args, self.kwargs)
+
 
 class Build(_Node):
     """A container that is made when the task runs: `kind(items)`; a dict's are keys and values in turn.
@@ -110,6 +114,9 @@ class Build(_Node):
     def __init__(self, kind: Callable[[List[Any]], Any], items: Sequence[Any]) -> None:
         self.kind = kind
         self.items = items
+
+    def __reduce__(self) -> Tuple:
+        return Build, (self.kind, self.items)
 
 
 class Apply(_Node):
@@ -124,9 +131,12 @@ class Apply(_Node):
         self.args = args
         self.kwargs = kwargs
 
+    def __reduce__(self) -> Tuple:
+        return Apply, (self.function, self.args, self.kwargs)
+
 
 class Slot:
-    """The result of an earlier step of the Program around it."""
+    """The result of an earlier step of the Program around it. Made by `slot`, never changed."""
 
     __slots__ = ("index",)
 
@@ -134,24 +144,39 @@ class Slot:
         self.index = index
 
     def __reduce__(self) -> Tuple:
-        return Slot, (self.index,)
+        return slot, (self.index,)
 
     def __repr__(self) -> str:
         return f"Slot({self.index})"
 
 
-class Program(_Node):
-    """Several calls in one task, in an order that works; its value is the last step's.
+_SLOTS: List[Slot] = [Slot(index) for index in range(256)]
 
-    A step is a node or a value. `drops[i]` are the slots that nobody reads after step i: their values are
-    freed there and then.
+
+def slot(index: int) -> Slot:
+    """The one Slot of this index, for small indices."""
+    return _SLOTS[index] if index < 256 else Slot(index)
+
+
+class Program(_Node):
+    """Several calls in one task, in an order that works; `result` is a node, most often the last call's Slot.
+
+    A step is (function, args, kwargs or None). `drops[i]` are the slots that nobody reads after step i: their
+    values are freed there and then. As an entry of its own, a Program stands for the whole task, whose
+    function is there only for its name.
     """
 
-    __slots__ = ("steps", "drops")
+    __slots__ = ("steps", "drops", "result")
 
-    def __init__(self, steps: Tuple[Any, ...], drops: Tuple[Tuple[int, ...], ...]) -> None:
+    def __init__(
+        self, steps: Tuple[Tuple, ...], drops: Tuple[Tuple[int, ...], ...], result: Any
+    ) -> None:
         self.steps = steps
         self.drops = drops
+        self.result = result
+
+    def __reduce__(self) -> Tuple:
+        return Program, (self.steps, self.drops, self.result)
 
 
 NODES = (Dep, Build, Apply, Program, Slot)
@@ -178,6 +203,8 @@ def run(function: Callable, entry: Any, inputs: Sequence[Any]) -> Any:
                 name: inputs[a.index] if type(a) is Dep else a for name, a in entry.kwargs.items()
             },
         )
+    if kind is Program:
+        return _run_program(entry, inputs)
     if kind is Nested:
         args = [resolve(a, inputs, ()) for a in entry.args]
         kwargs = {name: resolve(a, inputs, ()) for name, a in entry.kwargs.items()}
@@ -221,11 +248,26 @@ def _build(node: Build, inputs: Sequence[Any], slots: Sequence[Any]) -> Any:
 
 def _run_program(program: Program, inputs: Sequence[Any]) -> Any:
     slots: List[Any] = []
-    for step, dropped in zip(program.steps, program.drops):
-        slots.append(resolve(step, inputs, slots))
+    for (function, args, kwargs), dropped in zip(program.steps, program.drops):
+        values = []
+        for a in args:
+            kind = type(a)
+            if kind is Slot:
+                values.append(slots[a.index])
+            elif kind is Dep:
+                values.append(inputs[a.index])
+            else:
+                values.append(resolve(a, inputs, slots))
+        if kwargs:
+            named = {name: resolve(a, inputs, slots) for name, a in kwargs.items()}
+            slots.append(function(*values, **named))
+            del named
+        else:
+            slots.append(function(*values))
+        del values
         for index in dropped:
             slots[index] = None
-    return slots[-1]
+    return resolve(program.result, inputs, slots)
 
 
 def first(value: Any) -> Any:

@@ -381,6 +381,8 @@ class _Lifter:
     def entry(self, entry: Any) -> Any:
         if entry is INPUTS:
             return entry
+        if type(entry) is Program:
+            return self._node(entry)
         args: Tuple[Any, ...] = entry if type(entry) is tuple else entry.args
         kwargs: Dict[str, Any] = {} if type(entry) is tuple else entry.kwargs
         new_args = tuple([self.value(a) for a in args])
@@ -430,8 +432,15 @@ class _Lifter:
             kwargs = {name: self.value(a) for name, a in node.kwargs.items()}
             return Apply(node.function, tuple([self.value(a) for a in node.args]), kwargs)
         if kind is Program:
-            return Program(tuple([self.value(step) for step in node.steps]), node.drops)
+            return self._program(node)
         return node
+
+    def _program(self, program: Program) -> Program:
+        steps = []
+        for function, args, kwargs in program.steps:
+            named = kwargs and {name: self.value(a) for name, a in kwargs.items()}
+            steps.append((function, tuple([self.value(a) for a in args]), named))
+        return Program(tuple(steps), program.drops, self.value(program.result))
 
     def _references(self, value: Any) -> Any:
         """The value, with nodes in place of the references in its containers."""
@@ -465,4 +474,6 @@ def _with_first(first: Any, entry: Any, input_count: int) -> Any:
         return (first,) + tuple([dep(index) for index in range(input_count)])
     if type(entry) is tuple:
         return (first,) + entry
+    if type(entry) is Program:  # has its own functions; this one is only its name
+        return entry
     return type(entry)((first,) + entry.args, entry.kwargs)

@@ -7,9 +7,9 @@ nothing is compared. Tuples and sets are searched for references only by a Dask 
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Hashable, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
-from ray._calls import INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Slot, dep, first
+from ray._calls import INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Slot, dep, first, slot
 from ray._ref import ObjectRef
 
 try:
@@ -27,7 +27,6 @@ except ImportError:  # Dask before 2024.9
     Alias = DataNode = DictNode = NestedContainer = Task = TaskRef = GraphNode
     _execute_subgraph = None
 
-_INLINE_DEPTH_MAX = 40  # calls within calls of one task; deeper ones become steps of a Program
 _CONTAINERS = (tuple, set, frozenset) if HAS_NODES else ()
 
 
@@ -71,8 +70,9 @@ class Converter:
         self._graph = graph
         self._known = known
         self._external = external
-        self._scope: Dict[Hashable, Any] = {}
+        self._scope: Optional[Dict[Hashable, Any]] = None  # of the fused task that is being converted
         self._steps: List[Any] = []
+        self._last_uses: Dict[int, int] = {}  # of slots, by steps
         self.deps: List[int] = []
         self.missing: List[Hashable] = []
         self.references: Dict[int, ObjectRef] = {}  # those among deps, by their number there
@@ -81,16 +81,24 @@ class Converter:
         self.deps = []
         self.missing = []
         self.references = {}
-        self._scope = {}
-        self._steps = []
+        self._scope = None
+        if self._steps:
+            self._steps = []
+            self._last_uses = {}
 
     # ------------------------------------------------------------ whole tasks
 
     def finish(self, converted: Any) -> Tuple[Callable, Any]:
         """The function and the entry that yield a converted value."""
-        if self._steps:
-            steps = tuple(self._steps) + (converted,)
-            return first, Nested((Program(steps, _drops(steps)),), {})
+        steps = self._steps
+        if steps:
+            # What is used after the last step is the result.
+            drops: List[List[int]] = [[] for _ in steps]
+            for index, last in self._last_uses.items():
+                if last < len(steps) and not (type(converted) is Slot and converted.index == index):
+                    drops[last].append(index)
+            program = Program(tuple(steps), tuple([tuple(dropped) for dropped in drops]), converted)
+            return steps[-1][0], program
         if type(converted) is Apply:
             return converted.function, entry_of(converted.args, dict(converted.kwargs), len(self.deps))
         if type(converted) in NODES and type(converted) is not Dep:
@@ -101,8 +109,12 @@ class Converter:
 
     def key(self, key: Hashable) -> Any:
         """What stands for the value of `key`, which must be one of the graph (or of the scope)."""
-        if self._scope and key in self._scope:
-            return self._scope[key]
+        if self._scope is not None:
+            # Within a fused task: its own keys hide the graph's.
+            found = self._scope[key]
+            if type(found) is Slot:
+                self._last_uses[found.index] = len(self._steps)
+            return found
         known = self._known.get(key)
         if type(known) is int:
             self.deps.append(known)
@@ -176,43 +188,52 @@ class Converter:
 
     def argument(self, value: Any) -> Any:
         """An argument of a Task: a node, or a value as it is."""
-        if isinstance(value, (GraphNode, TaskRef)):
-            return self.node(value)
-        if type(value) is ObjectRef:
-            return self.reference(value)
-        return value
+        try:
+            handler = _ARGUMENT_KINDS[type(value)]
+        except KeyError:
+            handler = _handler_of(type(value), _ARGUMENT_KINDS, Converter._apply)
+        return value if handler is None else handler(self, value)
 
     def node(self, node: Any) -> Any:
-        if isinstance(node, Alias) and HAS_NODES:
-            return self.key(node.target)
-        if isinstance(node, DataNode):
-            return self.reference(node.value) if type(node.value) is ObjectRef else node.value
-        if isinstance(node, NestedContainer):
-            return self._container(node)
-        if isinstance(node, Task):
-            return self._task(node)
-        if isinstance(node, TaskRef):
-            return self.key(node.key)
-        # A node of a kind that is not known here knows how to run itself.
-        keys = list(node.dependencies)
-        return Apply(call_node, (node, tuple(keys), Build(list, [self.key(key) for key in keys])))
+        """A node that is the value of a key."""
+        try:
+            handler = _NODE_KINDS[type(node)]
+        except KeyError:
+            handler = _handler_of(type(node), _NODE_KINDS, Converter._task)
+        return handler(self, node)
+
+    def _alias(self, node: Any) -> Any:
+        return self.key(node.target)
+
+    def _task_ref(self, node: Any) -> Any:
+        return self.key(node.key)
+
+    def _data(self, node: Any) -> Any:
+        return self.reference(node.value) if type(node.value) is ObjectRef else node.value
 
     def _task(self, node: Any) -> Any:
         if node.func is _execute_subgraph and len(node.args) >= 3 and type(node.args[0]) is dict:
             return self._fused(node)
-        if type(node).__call__ is not Task.__call__:
-            keys = list(node.dependencies)
-            return Apply(call_node, (node, tuple(keys), Build(list, [self.key(key) for key in keys])))
-        kwargs = node.kwargs
-        if kwargs:
-            kwargs = {name: self.argument(value) for name, value in kwargs.items()}
-        return Apply(node.func, tuple([self.argument(a) for a in node.args]), kwargs)
+        return self._apply(node)
+
+    def _apply(self, node: Any) -> Apply:
+        argument = self.argument
+        args = tuple([argument(a) for a in node.args])
+        if node.kwargs:
+            return Apply(node.func, args, {name: argument(a) for name, a in node.kwargs.items()})
+        return Apply(node.func, args)
+
+    def _own_call(self, node: Any) -> Apply:
+        """A node of a kind that is not known here knows how to run itself."""
+        keys = list(node.dependencies)
+        return Apply(call_node, (node, tuple(keys), Build(list, [self.key(key) for key in keys])))
 
     def _container(self, node: Any) -> Any:
         kind = node.klass
         items = [self.argument(item) for item in node.args]
-        if any(type(item) in NODES for item in items):
-            return Build(kind, items)
+        for item in items:
+            if type(item) in NODES:
+                return Build(kind, items)
         if kind is dict:
             return dict(zip(items[::2], items[1::2]))
         return kind(items)
@@ -220,46 +241,83 @@ class Converter:
     # ------------------------------------------------------------ fused tasks
 
     def _fused(self, node: Any) -> Any:
-        """A graph within a task, as nested calls; what is used more than once becomes a step."""
+        """A graph within a task: each of its tasks becomes a step of this task's Program."""
         inner, out_key, in_keys = node.args[:3]
-        outer = [self.argument(a) for a in node.args[3:]]
-        scope_before = self._scope
-        self._scope = dict(scope_before)
-        for key in inner:
-            self._scope.pop(key, None)
-        self._scope.update(zip(in_keys, outer))
+        scope = dict(zip(in_keys, [self.argument(a) for a in node.args[3:]]))
+        outer_scope, self._scope = self._scope, scope
         try:
-            self._convert_inner(inner, out_key, self._scope)
-            return self._scope[out_key]
+            for key in _inner_order(inner, out_key, scope):
+                if key not in scope:
+                    scope[key] = self._step(self.node(inner[key]))
+            return scope[out_key]
         finally:
-            self._scope = scope_before
+            self._scope = outer_scope
 
-    def _convert_inner(self, inner: Dict, out_key: Hashable, scope: Dict[Hashable, Any]) -> None:
-        uses = _count_uses(inner)
-        depths: Dict[Hashable, int] = {}
-        stack = [out_key]
-        while stack:
-            key = stack[-1]
-            if key in scope:
-                stack.pop()
-                continue
-            node = inner[key]
-            dependencies = [d for d in node.dependencies if d in inner] if len(inner) > 1 else ()
-            waiting = [d for d in dependencies if d not in scope]
-            if waiting:
-                stack.extend(waiting)
-                continue
+    def _step(self, converted: Any) -> Any:
+        kind = type(converted)
+        if kind is Apply:
+            step = (converted.function, converted.args, converted.kwargs or None)
+        elif kind is Build:
+            step = (first, (converted,), None)
+        else:
+            return converted
+        self._steps.append(step)
+        return slot(len(self._steps) - 1)
+
+
+def _inner_order(inner: Dict, out_key: Hashable, scope: Dict) -> Sequence[Hashable]:
+    """The keys of a fused graph with dependencies first; most often that is the order they are in."""
+    done = set(scope)
+    for key, node in inner.items():
+        if not node.dependencies <= done:
+            break
+        done.add(key)
+    else:
+        return list(inner)
+    order: Dict[Hashable, None] = {}
+    stack = [out_key]
+    while stack:
+        key = stack[-1]
+        if key in scope or key in order:
             stack.pop()
-            converted = self.node(node)
-            depth = 1 + max([depths.get(d, 0) for d in dependencies], default=0)
-            if type(converted) in (Apply, Build) and (
-                key != out_key and (uses.get(key, 0) > 1 or depth > _INLINE_DEPTH_MAX)
-            ):
-                self._steps.append(converted)
-                converted = Slot(len(self._steps) - 1)
-                depth = 0
-            depths[key] = depth
-            scope[key] = converted
+            continue
+        waiting = [d for d in inner[key].dependencies if d not in scope and d not in order]
+        if waiting:
+            stack.extend(waiting)
+        else:
+            order[key] = None
+            stack.pop()
+    return list(order)
+
+
+_Handler = Callable[[Converter, Any], Any]
+_NODE_KINDS: Dict[type, _Handler] = {}
+_ARGUMENT_KINDS: Dict[type, Optional[_Handler]] = {}
+_KINDS_KEPT_MAX = 10_000
+
+
+def _handler_of(kind: type, kinds: Dict[type, Any], task_handler: _Handler) -> Optional[_Handler]:
+    """What converts values of this class; None: nothing does, they are plain values."""
+    handler: Optional[_Handler] = None
+    if kind is ObjectRef:
+        handler = Converter.reference
+    elif HAS_NODES:
+        if issubclass(kind, Alias):
+            handler = Converter._alias
+        elif issubclass(kind, DataNode):
+            handler = Converter._data
+        elif issubclass(kind, NestedContainer):
+            handler = Converter._container
+        elif issubclass(kind, Task):
+            handler = task_handler if kind.__call__ is Task.__call__ else Converter._own_call
+        elif issubclass(kind, TaskRef):
+            handler = Converter._task_ref
+        elif issubclass(kind, GraphNode):
+            handler = Converter._own_call
+    if len(kinds) >= _KINDS_KEPT_MAX:
+        kinds.clear()
+    kinds[kind] = handler
+    return handler
 
 
 def entry_of(args: Tuple[Any, ...], kwargs: Dict[str, Any], dep_count: int) -> Any:
@@ -293,49 +351,6 @@ def _all_inputs(node: Any, dep_count: int) -> Any:
         if all(type(item) is Dep and item.index == at for at, item in enumerate(node.items)):
             return Build(node.kind, INPUTS)
     return node
-
-
-def _count_uses(inner: Dict) -> Dict[Hashable, int]:
-    """How often each key is used; 2 or more where that is not plain to see."""
-    uses: Dict[Hashable, int] = {}
-    for node in inner.values():
-        args = getattr(node, "args", None)
-        if args is None:
-            if isinstance(node, Alias):  # whoever uses the alias uses the target
-                uses[node.target] = uses.get(node.target, 0) + 2
-            continue
-        for value in (*args, *node.kwargs.values()) if node.kwargs else args:
-            if isinstance(value, TaskRef):
-                uses[value.key] = uses.get(value.key, 0) + 1
-            elif isinstance(value, GraphNode):
-                weight = 1 if isinstance(value, Alias) else 2
-                for key in value.dependencies:
-                    uses[key] = uses.get(key, 0) + weight
-    return uses
-
-
-def _drops(steps: Tuple[Any, ...]) -> Tuple[Tuple[int, ...], ...]:
-    last_use: Dict[int, int] = {}
-    for number, step in enumerate(steps):
-        for slot in _slots_in(step):
-            last_use[slot] = number
-    drops: List[List[int]] = [[] for _ in steps]
-    for slot, number in last_use.items():
-        if number < len(steps) - 1:
-            drops[number].append(slot)
-    return tuple([tuple(dropped) for dropped in drops])
-
-
-def _slots_in(node: Any) -> List[int]:
-    kind = type(node)
-    if kind is Slot:
-        return [node.index]
-    parts: Sequence[Any] = ()
-    if kind is Build and node.items is not INPUTS:
-        parts = node.items
-    elif kind is Apply:
-        parts = (*node.args, *node.kwargs.values())
-    return [slot for part in parts for slot in _slots_in(part)]
 
 
 def call_node(node: Any, keys: Tuple[Hashable, ...], values: List[Any]) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Sequence
 
-from ray._calls import INPUTS, Build, Call, Nested, run
+from ray._calls import INPUTS, Build, Call, Nested, Program, run
 from ray._ref import ObjectRef
 
 
@@ -50,6 +50,12 @@ class LocalRun:
         """The entry with values in place of the references that are deeper inside."""
         if entry is INPUTS:
             return entry
+        if type(entry) is Program:
+            steps = [
+                (function, tuple([self._value(a) for a in args]), kwargs)
+                for function, args, kwargs in entry.steps
+            ]
+            return Program(tuple(steps), entry.drops, self._value(entry.result))
         if type(entry) is tuple:
             return tuple([self._value(a) for a in entry])
         kind = type(entry)
