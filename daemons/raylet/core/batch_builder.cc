@@ -47,11 +47,13 @@ bool Node::State::send_batch(Worker& worker, Job& job, Job::ShapeLanes& lanes, u
   const uint32_t shape = lanes.shape;
 
   auto& entries = draft.batch.entries;
-  while (entries.size() < count_max && draft.bytes < options_.batch_bytes_max) {
+  uint32_t from_queue = 0;  // what comes along is not counted against this worker's share
+  while (entries.size() < options_.batch_tasks_max && draft.bytes < options_.batch_bytes_max) {
     while (!lanes.lanes.empty() && (*lanes.lanes.begin())->queue.empty()) unlist_lane(**lanes.lanes.begin());
     Lane* lane = lanes.lanes.empty() ? nullptr : *lanes.lanes.begin();
     if (lane == nullptr && scratch_local_.empty()) break;
-    bool local = !scratch_local_.empty() && (lane == nullptr || lane->graph != local_graph ||
+    if (from_queue >= count_max && scratch_local_.empty()) break;
+    bool local = !scratch_local_.empty() && (lane == nullptr || from_queue >= count_max || lane->graph != local_graph ||
                                              !later(scratch_local_.front(), lane->queue.top()));
     Graph& graph = local ? *local_graph : *lane->graph;
     uint32_t task = local ? scratch_local_.front().task : lane->queue.top().task;
@@ -82,6 +84,7 @@ bool Node::State::send_batch(Worker& worker, Job& job, Job::ShapeLanes& lanes, u
     }
     if (stale) continue;
     if (!add_to_draft(draft, worker, graph, task)) continue;
+    if (!local) ++from_queue;
     if (!function.known) {
       draft.batch.guessed = true;
       break;

@@ -9,7 +9,9 @@ namespace raylet {
 void Node::State::on(ObjectsEvicted& event) {
   for (const ObjectId& id : event.ids) {
     uint32_t number = find_object(id);
-    if (number == 0 || objects_[number].state != ObjectState::kSealed || objects_[number].pins > 0) continue;
+    if (number == 0) continue;
+    const Object& object = objects_[number];
+    if (object.state != ObjectState::kSealed || object.pins > 0 || !object.remakable || object.graph == 0) continue;
     emit(StoreFree{id});
     lose(number);
   }
@@ -28,8 +30,9 @@ void Node::State::lose(uint32_t number) {
   object.since = now_;
   object.failure = make_failure(FailureCode::kObjectLost,
                                 "object " + object.id.hex() +
-                                    (object.put_by.is_nil() ? " was lost from the object store, and the task that made it is known no more"
-                                                            : " was put, and its only copy was lost with the object store"));
+                                    (object.put_by.is_nil()
+                                         ? " was lost from the object store, and its task can't run again"
+                                         : " was put, and its only copy was lost with the object store"));
 }
 
 // Runs the task again whose result is lost, with those whose results it needs. Does nothing if it is under way.
@@ -61,7 +64,10 @@ void Node::State::remake(uint32_t number) {
         ExternalRef& ref = block.externals[edge.dep & Edge::kIndexMask];
         input = ref.object = object_for_session(nullptr, ref.id);
         if (input == 0) {
-          if (!edge.is_borrow()) gone = make_failure(FailureCode::kObjectLost, "object " + ref.id.hex() + " was freed, and is needed to make another again", name_of(graph, row));
+          if (edge.is_borrow()) return;
+          gone = make_failure(FailureCode::kObjectLost,
+                              "object " + ref.id.hex() + " was freed, and is needed to make another again",
+                              name_of(graph, row));
           return;
         }
       } else {

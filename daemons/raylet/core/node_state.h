@@ -213,6 +213,7 @@ struct Node::State {
   // ---- explain.cc, validate.cc
   NodeReport report(Instant at) const;
   Explanation explain(Instant at, const std::string& id) const;
+  void explain_task(Instant at, const Graph& graph, uint32_t task, Explanation& out) const;
   void validate() const;
 
   NodeOptions options_;

@@ -105,4 +105,10 @@ bool ObjectTable::remove_wait(uint32_t object, uint32_t get) {
   return false;
 }
 
+uint64_t ObjectTable::wait_count(uint32_t object) const {
+  uint64_t count = 0;
+  for (uint32_t at = objects_[object].first_wait; at != 0; at = waits_[at].next) ++count;
+  return count;
+}
+
 }  // namespace raylet

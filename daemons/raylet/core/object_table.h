@@ -103,6 +103,7 @@ class ObjectTable {
   void take_waits(uint32_t object, std::vector<uint32_t>& gets);
   // False: it does not wait.
   bool remove_wait(uint32_t object, uint32_t get);
+  uint64_t wait_count(uint32_t object) const;
 
  private:
   SlotPool<Object> objects_;

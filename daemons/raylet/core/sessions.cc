@@ -92,9 +92,9 @@ void Node::State::on(SessionClosed& event) {
       end_worker_session(*session);
       worker->session = nullptr;
       // A worker without its connection can do nothing more.
+      if (!worker->stopping) worker->cut_off = true;
       stop_worker(*worker, false);
       session->worker = nullptr;
-      worker->stopping = true;
     }
     if (!session->closed) end_worker_session(*session);
     sessions_.remove(*session);

@@ -51,6 +51,7 @@ struct Worker {
   Actor* actor = nullptr;  // it lives for this one only
   bool stopping = false;   // StopWorker was asked
   bool killed = false;     // hard
+  bool cut_off = false;    // killed because its connection was lost: as good as a crash
   FailurePtr crash_failure;  // killed on purpose: what becomes of the task that it ran
   bool retracting = false;
   bool holds_resources = false;

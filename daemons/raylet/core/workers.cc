@@ -248,7 +248,7 @@ void Node::State::on(WorkerExited& event) {
       bool ran = first;
       first = false;
       if (row.state != TaskState::kRunning) continue;
-      if (ran && !worker.stopping) {
+      if (ran && (!worker.stopping || worker.cut_off)) {
         retry_or_fail(graph, ref.task, death_of(name_of(graph, row)));
       } else if (ran && worker.crash_failure) {
         row.state = TaskState::kWaiting;

@@ -1,0 +1,324 @@
+// Scenarios: this happens to a node, so exactly that must be done.
+#include <catch2/catch.hpp>
+
+#include "daemons/raylet/core/node_harness.h"
+
+namespace raylet {
+namespace {
+
+ObjectId object(uint64_t graph, uint64_t task, uint32_t index = 0) { return {GraphId{0, graph}, task, index}; }
+
+TEST_CASE("a node keeps as many workers warm as it has slots") {
+  NodeHarness node(options_with(2));
+  node.tell(Tick{});
+  CHECK(node.all<StartWorker>().size() == 2);
+  CHECK(node.node.report(node.now).workers.size() == 2);
+}
+
+TEST_CASE("a graph of one task gives its result to the driver that wants it") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "inc").task().wanted(0);
+  node.submit(driver, chunk);
+  REQUIRE(node.running.size() == 1);
+  CHECK(node.running.front().function == "inc");
+  RequestId request = node.get(driver, {object(7, 0)});
+  CHECK(node.answers[request.number].empty());
+  node.finish(node.running.front(), "42");
+  REQUIRE(node.answers[request.number].size() == 1);
+  CHECK(*node.answers[request.number][0].value == "42");
+  REQUIRE(node.ended.count(GraphId{0, 7}) == 1);
+  CHECK(node.ended[GraphId{0, 7}].code == FailureCode::kNone);
+  CHECK(node.all<GiveCredit>().size() == 1);
+  node.tell(ReferencesChanged{driver, {}, {object(7, 0)}, {}});
+  CHECK(node.node.report(node.now).object_count == 0);
+  CHECK(node.node.report(node.now).graphs.empty());
+}
+
+TEST_CASE("a task runs when its dependencies are there and not before") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().task().task({0, 1}).wanted(2);
+  node.submit(driver, chunk);
+  REQUIRE(node.running.size() == 2);
+  node.finish(node.running.front());
+  REQUIRE(node.running.size() == 1);
+  node.finish(node.running.front());
+  REQUIRE(node.running.size() == 1);
+  CHECK(node.running.front().result == object(7, 2));
+  node.finish_all();
+  CHECK(node.ended.size() == 1);
+  // Only the wanted result is left.
+  CHECK(node.node.report(node.now).object_count == 1);
+}
+
+TEST_CASE("a chain of short tasks goes to one worker at one go") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task();
+  for (uint64_t i = 1; i < 300; ++i) chunk.task({i - 1});
+  chunk.wanted(299);
+  node.submit(driver, chunk);
+  REQUIRE(node.running.size() == 1);  // its length is not known
+  node.finish(node.running.front(), "v", 1);
+  CHECK(node.running.size() == 256);
+  uint64_t batches = node.node.report(node.now).batches_sent_total;
+  CHECK(node.finish_all(1) == 299);
+  CHECK(node.node.report(node.now).batches_sent_total <= batches + 2);
+  CHECK(node.ended.size() == 1);
+}
+
+TEST_CASE("many tasks into one finish, and nothing but the wanted result stays") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").function(2, "sum");
+  std::vector<uint64_t> all;
+  for (uint64_t i = 0; i < 3000; ++i) {
+    chunk.task();
+    all.push_back(i);
+  }
+  chunk.task(all, 2).wanted(3000);
+  node.validates = false;
+  node.submit(driver, chunk);
+  CHECK(node.finish_all() == 3001);
+  node.node.validate();
+  CHECK(node.node.report(node.now).object_count == 1);
+  CHECK(node.ended.size() == 1);
+}
+
+TEST_CASE("a failed task cancels the rest of a fail_fast graph, and every wanted object answers with its failure") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().task().task({0}).task({1}).wanted(2).wanted(3);
+  node.submit(driver, chunk);
+  RequestId request = node.get(driver, {object(7, 2), object(7, 3)});
+  node.fail(node.running.front(), "boom");
+  REQUIRE(node.answers[request.number].size() == 2);
+  for (const ObjectAnswer& answer : node.answers[request.number]) {
+    CHECK(answer.kind == ObjectAnswer::Kind::kFailed);
+    CHECK(answer.failure.message == "boom");
+    CHECK(answer.failure.task_name == "f");
+  }
+  CHECK(node.all<InterruptTask>().size() == 1);
+  CHECK(node.ended[GraphId{0, 7}].message == "boom");
+  node.finish_all();  // the other one's result is for nobody
+  node.tell(ReferencesChanged{driver, {}, {object(7, 2), object(7, 3)}, {}});
+  CHECK(node.node.report(node.now).object_count == 0);
+  CHECK(node.node.report(node.now).graphs.empty());
+}
+
+TEST_CASE("a worker that dies has its task run again, until it has died too often") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().wanted(0);
+  node.submit(driver, chunk);
+  RequestId request = node.get(driver, {object(7, 0)});
+  for (uint32_t attempt = 0; attempt < 4; ++attempt) {
+    REQUIRE(node.running.size() == 1);
+    CHECK(node.running.front().attempt == attempt);
+    node.kill(node.running.front().worker, 11);
+    node.pass(std::chrono::seconds(5));
+  }
+  CHECK(node.running.empty());
+  REQUIRE(node.answers[request.number].size() == 1);
+  const Failure& failure = node.answers[request.number][0].failure;
+  CHECK(failure.code == FailureCode::kWorkerCrashed);
+  CHECK(failure.message.find("signal 11") != std::string::npos);
+  CHECK(failure.task_name == "f");
+}
+
+TEST_CASE("a result in the store is sealed before it is used, pinned for who gets it, and freed after the last pin") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  node.tell(StoreUsageChanged{1 << 30, 0});
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().task({0}).wanted(0);
+  node.submit(driver, chunk);
+  auto task = node.running.front();
+  SessionId worker = node.workers.at(task.worker.number);
+  node.tell(SlabAsked{worker, RequestId{5}, 1 << 20});
+  REQUIRE(node.slabs.count(5) == 1);
+  TaskResult result = NodeHarness::result_of(task, "", 5);
+  result.returns[0].payload = SealedBytes{node.slabs[5].first, 0, 1000};
+  node.report(task, std::move(result));
+  CHECK(node.stored.contains(object(7, 0)));
+  CHECK(node.store_pins[object(7, 0)] == 1);  // the reader's batch
+  node.finish(node.running.front());
+  RequestId request = node.get(driver, {object(7, 0)});
+  REQUIRE(node.answers[request.number].size() == 1);
+  CHECK(node.answers[request.number][0].at.size_bytes == 1000);
+  node.tell(ReferencesChanged{driver, {}, {object(7, 0)}, {}});
+  node.tell(ReferencesChanged{worker, {}, {}, {{object(7, 0), 1}}});
+  CHECK(node.stored.size() == 1);
+  node.tell(ReferencesChanged{driver, {}, {}, {{object(7, 0), 1}}});
+  CHECK(node.stored.empty());
+  CHECK(node.node.report(node.now).graphs.empty());
+}
+
+TEST_CASE("what was evicted is made again when it is asked for, with what it is made of") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().task({0}).wanted(1);
+  node.submit(driver, chunk);
+  auto seal_front = [&] {
+    auto task = node.running.front();
+    SessionId worker = node.workers.at(task.worker.number);
+    node.tell(SlabAsked{worker, RequestId{5}, 1 << 20});
+    TaskResult result = NodeHarness::result_of(task, "", 5);
+    result.returns[0].payload = SealedBytes{node.slabs[5].first, 0, 1000};
+    node.report(task, std::move(result));
+    node.tell(ReferencesChanged{worker, {}, {}, {{object(7, 0), 1}}});
+  };
+  seal_front();
+  seal_front();
+  CHECK(node.stored == std::set<ObjectId>{object(7, 1)});
+  node.tell(ObjectsEvicted{{object(7, 1)}});
+  CHECK(node.stored.empty());
+  CHECK(node.running.empty());
+  RequestId request = node.get(driver, {object(7, 1)});
+  REQUIRE(node.running.size() == 2);  // as one batch: the second takes the first one's result from there
+  CHECK(node.running.front().result == object(7, 0));
+  CHECK(node.running.front().attempt == 1);
+  seal_front();
+  seal_front();
+  REQUIRE(node.answers[request.number].size() == 1);
+  CHECK(node.answers[request.number][0].kind == ObjectAnswer::Kind::kLocated);
+}
+
+TEST_CASE("a cycle is refused by naming a task on it") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().task({0, 2}).task({1}).wanted(2);
+  node.submit(driver, chunk);
+  REQUIRE(node.all<Refuse>().size() == 1);
+  CHECK(node.all<Refuse>()[0].failure.code == FailureCode::kGraphInvalid);
+  CHECK(node.ended[GraphId{0, 7}].code == FailureCode::kGraphInvalid);
+  CHECK(node.running.empty());
+}
+
+TEST_CASE("nobody has heard of the object") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  RequestId request = node.get(driver, {object(9, 0)});
+  REQUIRE(node.answers[request.number].size() == 1);
+  CHECK(node.answers[request.number][0].failure.code == FailureCode::kObjectUnknown);
+}
+
+TEST_CASE("a graph sent twice runs once") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().wanted(0);
+  node.submit(driver, chunk);
+  node.submit(driver, chunk);
+  CHECK(node.all<Refuse>().empty());
+  CHECK(node.finish_all() == 1);
+}
+
+TEST_CASE("a put is held by who put it and can be an input") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  node.tell(PutArrived{driver, object(50, 0), make_bytes("big"), {}});
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().external(object(50, 0)).wanted(0);
+  node.submit(driver, chunk);
+  node.tell(ReferencesChanged{driver, {}, {object(50, 0)}, {}});
+  REQUIRE(node.running.size() == 1);
+  CHECK(node.node.report(node.now).object_count == 2);
+  node.finish_all();
+  CHECK(node.node.report(node.now).object_count == 1);
+}
+
+TEST_CASE("a driver that dies leaves nothing behind") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().task({0}).wanted(1);
+  node.submit(driver, chunk);
+  node.tell(PutArrived{driver, object(50, 0), make_bytes("big"), {}});
+  node.tell(SessionClosed{driver});
+  NodeReport report = node.node.report(node.now);
+  CHECK(report.graphs.empty());
+  CHECK(report.object_count == 0);
+  CHECK(report.drivers.empty());
+  CHECK(report.workers.size() == 2);  // fresh ones
+}
+
+TEST_CASE("a worker that waits inside a task gives its CPU to another") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "outer").task().wanted(0);
+  node.submit(driver, chunk);
+  auto outer = node.running.front();
+  SessionId worker = node.workers.at(outer.worker.number);
+  ChunkBuilder inner(8, false);
+  inner.function(1, "inner").task();
+  inner.raw().hold_all = true;
+  node.submit(worker, inner);
+  CHECK(node.running.size() == 1);
+  RequestId request = node.get(worker, {object(8, 0)});
+  node.tell(WorkerBlocked{worker, true});
+  REQUIRE(node.running.size() == 2);
+  CHECK(node.running.back().function == "inner");
+  node.finish(node.running.back(), "inside");
+  REQUIRE(node.answers[request.number].size() == 1);
+  node.tell(WorkerBlocked{worker, false});
+  node.finish_all();
+  CHECK(node.ended.contains(GraphId{0, 7}));
+}
+
+TEST_CASE("calls of an actor run in order on its own worker, and it ends when nobody holds it") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7, false);
+  chunk.function(1, "Counter", FunctionDef::Kind::kActorClass).task();
+  chunk.raw().hold_all = true;
+  node.submit(driver, chunk);
+  ChunkBuilder calls(8, false);
+  TaskOptions of_actor;
+  of_actor.actor = object(7, 0);
+  uint32_t option = calls.option(of_actor);
+  calls.function(2, "add", FunctionDef::Kind::kActorMethod);
+  for (int i = 0; i < 3; ++i) calls.task({}, 2, 1, option);
+  calls.raw().hold_all = true;
+  node.submit(driver, calls);
+  REQUIRE(node.running.size() == 1);
+  WorkerId worker = node.running.front().worker;
+  node.finish(node.running.front());
+  uint64_t expected = 0;
+  while (!node.running.empty()) {
+    CHECK(node.running.front().worker == worker);
+    CHECK(node.running.front().result == object(8, expected++));
+    node.finish(node.running.front());
+  }
+  CHECK(expected == 3);
+  CHECK(node.workers.size() == 2);
+  node.tell(ReferencesChanged{driver, {}, {object(7, 0)}, {}});
+  CHECK(!node.workers.contains(worker.number));
+}
+
+TEST_CASE("a job that wants a worker while another's are idle gets a fresh one") {
+  NodeHarness node(options_with(1));
+  SessionId first = node.driver(1), second = node.driver(2);
+  ChunkBuilder a(7), b(8);
+  a.function(1, "f").task().wanted(0);
+  b.function(1, "g").task().wanted(0);
+  node.submit(first, a);
+  node.finish_all();
+  node.submit(second, b);
+  REQUIRE(node.running.size() == 1);
+  node.finish_all();
+  CHECK(node.ended.size() == 2);
+}
+
+}  // namespace
+}  // namespace raylet
