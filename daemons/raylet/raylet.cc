@@ -312,14 +312,19 @@ DriverSession* Raylet::find_driver(SessionId session) {
 
 void Raylet::when_versions_known(std::function<void(const WorkerVersions&, const std::string&)> job) {
   if (versions_known_) return job(versions_, "");
-  if (!versions_trouble_.empty()) return job({}, versions_trouble_);
+  if (zygote_failures_ >= kZygoteFailuresMax) return job({}, versions_trouble_);
   versions_waiters_.push_back(std::move(job));
 }
 
 void Raylet::take_versions(const WorkerVersions& versions, const std::string& trouble) {
   versions_known_ = versions_known_ || trouble.empty();
   versions_trouble_ = trouble;
-  if (trouble.empty()) versions_ = versions;
+  if (trouble.empty()) {
+    versions_ = versions;
+    zygote_failures_ = 0;
+  } else if (++zygote_failures_ < kZygoteFailuresMax) {
+    return;
+  }
   auto waiters = std::move(versions_waiters_);
   versions_waiters_.clear();
   for (auto& waiter : waiters) waiter(versions_, trouble);

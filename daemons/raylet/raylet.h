@@ -36,6 +36,8 @@ class Raylet : public SessionHost {
   static constexpr uint64_t kSlabBytes = 4 << 20;
   // A report is at most this old when it is read.
   static constexpr Duration kReportAgeMax = std::chrono::milliseconds(100);
+  // So many zygotes in a row that did not become ready, and drivers that wait for one are refused.
+  static constexpr int kZygoteFailuresMax = 3;
   // From the wish to stop to the end, at most.
   static constexpr Duration kStopWaitMax = std::chrono::seconds(4);
 
@@ -106,6 +108,7 @@ class Raylet : public SessionHost {
   bool versions_known_ = false;
   WorkerVersions versions_;
   std::string versions_trouble_;
+  int zygote_failures_ = 0;
   std::vector<std::function<void(const WorkerVersions&, const std::string&)>> versions_waiters_;
 
   NodeReport report_;
