@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Set
 
 from ray import _calls
 from ray._failures import from_exception, to_exception
@@ -28,6 +28,7 @@ class FakeSession:
         self.ran: List[str] = []  # names of tasks, in order
         self._loaded: Dict[int, Any] = {}
         self._values: Dict[bytes, Any] = {}  # value bytes, or a Failure
+        self._held: Set[bytes] = set()  # what the session may ask for
         self._open: Dict[bytes, List[wire.GraphChunk]] = {}
         self._watchers: Dict[bytes, Callable[[GraphEvent], None]] = {}
 
@@ -78,6 +79,8 @@ class FakeSession:
                 if failure is not None:
                     self._values[id] = failure
                 task += 1
+        wanted = range(task) if chunks[0].hold_all else [t for chunk in chunks for t in chunk.wanted]
+        self._held.update(graph + t.to_bytes(8, "big") + bytes(4) for t in wanted)
         watcher = self._watchers.pop(graph, None)
         if watcher is not None:
             if chunks[0].report_progress:
@@ -88,6 +91,7 @@ class FakeSession:
         self.puts += 1
         id = os.urandom(24) + bytes(4)
         self._values[id] = serialize(value).to_bytes()
+        self._held.add(id)
         return adopt(id, self.references)
 
     def adopt_results(self, ids: Sequence[bytes]) -> List[ObjectRef]:
@@ -96,6 +100,7 @@ class FakeSession:
     def get_values(self, refs: Sequence[ObjectRef]) -> List[Any]:
         values = []
         for ref in refs:
+            assert ref.binary() in self._held, "nobody said that this result is wanted"
             found = self._values[ref.binary()]
             if not isinstance(found, bytes):
                 raise to_exception(found)

@@ -7,14 +7,14 @@ tasks is as good as any other graph.
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional
+from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional, Set
 
 from ray._calls import INPUTS, NODES, Dep, dep
 from ray._graph import GraphBuilder, UnpicklableTaskError
 from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError
 from ray.util.dask._convert import (
-    HAS_NODES, PENDING, Converter, DataNode, External, GraphNode, Literal, TaskRef,
+    HAS_NODES, PENDING, Alias, Converter, DataNode, External, GraphNode, Literal, TaskRef,
 )
 
 # Arguments of these types are keys or plain values; nothing is inside them.
@@ -36,6 +36,20 @@ def short_name_of(key: Hashable) -> str:
     if type(key) is tuple and key and type(key[0]) is str:
         return key[0]
     return key.rpartition("-")[0] if type(key) is str else ""
+
+
+def _target_of(graph: Mapping, key: Hashable) -> Optional[Hashable]:
+    """The key that this one is only another name of, if it plainly is."""
+    value = graph[key]
+    if HAS_NODES:
+        if type(value) is Alias and value.target in graph:
+            return value.target
+        if isinstance(value, GraphNode):
+            return None
+    try:
+        return value if value in graph else None
+    except TypeError:
+        return None
 
 
 class CycleError(ValueError):
@@ -63,7 +77,7 @@ class Walk:
         self._on_task = on_task
         self._converter = Converter(graph, self.known, builder.external)
         self._stack: List[Hashable] = []
-        self._wanted: frozenset = frozenset()
+        self._wanted: Set[Hashable] = set()
         self._name_of = name_of if len(graph) <= NAMED_TASKS_MAX else short_name_of
 
     def add(self, keys: Iterable[Hashable]) -> None:
@@ -75,7 +89,11 @@ class Walk:
         for key in wanted:
             if key not in self._graph:
                 raise KeyError(key)
-        self._wanted = frozenset(wanted)
+        # What an alias stands for is wanted too, so that it is held from its making on.
+        self._wanted = set(wanted)
+        for key in wanted:
+            while (key := _target_of(self._graph, key)) is not None and key not in self._wanted:
+                self._wanted.add(key)
         self._stack = wanted[::-1]
         self._run()
 
