@@ -185,7 +185,9 @@ class ActorMethod:
     """A method of an actor."""
 
     def __init__(self, handle: ActorHandle, name: str, returns: int) -> None:
-        self._handle = handle
+        # Not the handle, which keeps this: the actor ends when the last handle goes, not the collector.
+        self._ref = handle._ray_ref
+        self._options = handle._ray_options
         self._name = name
         self._returns = returns
         self._session: Any = None
@@ -216,7 +218,7 @@ class ActorMethod:
             )
             self._session = session
         refs = gather(
-            session, self._number, args, kwargs, self._handle._ray_options, returns, name, self._shown
+            session, self._number, args, kwargs, self._options, returns, name, self._shown
         )
         if returns == 1:
             return refs[0]

@@ -149,8 +149,9 @@ class Calls:
         self._add_groups(chunk, calls)
         if any(call.deps or call.borrows for call in calls):
             self._add_deps(chunk, calls)
-        if any(call.returns != 1 for call in calls):
-            chunk.return_counts.extend([call.returns for call in calls])
+        if any(call.returns > 1 for call in calls):
+            # A task has at least one result; of a call that wants none it is dropped at once.
+            chunk.return_counts.extend([call.returns or 1 for call in calls])
         if any(call.options is not None for call in calls):
             _add_options(chunk, calls)
         if any(call.name for call in calls):

@@ -668,6 +668,9 @@ class Session:
         if waiter is not None:
             waiter.fail(to_exception(refusal.failure))
             return
+        calls = self.pending_calls
+        if calls is not None and refusal.graph == calls.graph:
+            calls.closed = True  # the raylet takes no more of it; the next call opens another
         watcher = self._watchers.pop(refusal.graph, None) if refusal.graph else None
         if watcher is not None:
             watcher(wire.GraphEnded(graph=refusal.graph, failure=refusal.failure))

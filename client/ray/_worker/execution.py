@@ -274,6 +274,8 @@ class Execution:
             self._groups.pop(number, None)
         gap = batch.follows and batch.follows != self._last_read
         self._last_read = batch.batch
+        if batch.job:
+            self._session.job = batch.job
         if batch.HasField("setup"):
             self._set_up(batch.setup)
         if gap or (self._blocked and self._actor is None):
