@@ -65,7 +65,7 @@ tsan: bootstrap ## the C++ tests under ThreadSanitizer
 	$(bazel_test) --config=tsan //...
 
 fuzz: bootstrap ## every decoder of outside bytes, FUZZ_SECONDS (30) each
-	@FUZZ_SECONDS=$(FUZZ_SECONDS) deploy/run_fuzz.sh
+	@tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 clean: ## remove what was built (not .venv)
 	@command -v $(BAZEL) >/dev/null && $(BAZEL) $(BAZEL_STARTUP) clean || true
