@@ -203,9 +203,11 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     calls.insert(call);
     if (!options.token.empty()) call->context.AddMetadata("authorization", "Bearer " + options.token);
     under_way->begin();
+    // The call goes to the loop with its answer, so that gRPC's thread never lets go of the last channel: gRPC
+    // would then wait on that thread for that very thread to end.
     start(stub->async(), &call->context, &call->request, &call->reply,
-          [weak = weak_from_this(), call, then, where = &loop, counter = under_way](grpc::Status status) {
-            where->post([weak, call, then, status] {
+          [weak = weak_from_this(), call, then, where = &loop, counter = under_way](grpc::Status status) mutable {
+            where->post([weak, call = std::move(call), then, status] {
               std::shared_ptr<State> state = weak.lock();
               if (!state) return;
               state->calls.erase(call);
