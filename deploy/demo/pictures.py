@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -44,28 +46,39 @@ def read_timeline(raylet_address: str) -> list[Any]:
     return list(reply.entries)
 
 
+def largest_graph(entries: list[Any]) -> list[Any]:
+    """The entries of the graph with the most tasks, the newest of those that are equal."""
+    counts = Counter(entry.graph for entry in reversed(entries))
+    graph = counts.most_common(1)[0][0] if counts else ""
+    return [entry for entry in entries if entry.graph == graph]
+
+
+def kind(name: str) -> str:
+    """A task's name without the token that Dask puts behind it."""
+    return re.sub(r"[-_][0-9a-f]{8,}.*$", "", name)[:40]
+
+
 def draw_timeline(entries: list[Any], path: Path) -> int:
     """One bar a task, one row a worker process. Returns how many tasks it shows."""
     if not entries:
         raise RuntimeError("the raylet's timeline is empty, though tasks have run")
     rows = {pid: row for row, pid in enumerate(sorted({entry.pid for entry in entries}))}
-    names = sorted({entry.name for entry in entries})
+    names = sorted({kind(entry.name) for entry in entries})
     colours = dict(zip(names, plt.get_cmap("tab20")(np.linspace(0, 1, max(2, len(names))))))
     start = min(entry.reported_us - entry.duration_us for entry in entries)
-    figure, axes = plt.subplots(figsize=(12, 1.5 + 0.5 * len(rows)), layout="constrained")
+    figure, axes = plt.subplots(figsize=(12, 3 + 0.5 * len(rows)), layout="constrained")
     for name in names:
-        mine = [entry for entry in entries if entry.name == name]
+        mine = [entry for entry in entries if kind(entry.name) == name]
         axes.barh(
             [rows[entry.pid] for entry in mine],
             [max(entry.duration_us, 200) / 1e3 for entry in mine],
             left=[(entry.reported_us - entry.duration_us - start) / 1e3 for entry in mine],
-            height=0.8, color=colours[name], label=name[:40],
+            height=0.8, color=colours[name], label=name,
         )
     axes.set_yticks(list(rows.values()), [f"worker {pid}" for pid in rows])
     axes.set_xlabel("ms")
-    axes.set_title(f"{len(entries)} tasks, the newest")
-    if len(names) <= 12:
-        axes.legend(fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=4)
+    axes.set_title(f"A graph of {len(entries)} tasks: which worker ran what, and when")
+    figure.legend(fontsize=7, loc="outside lower center", ncols=5)
     figure.savefig(path, dpi=110)
     plt.close(figure)
     return len(entries)
