@@ -79,6 +79,9 @@ Failure Node::State::check_chunk(const Session& session, const Job& job, const G
       if ((dep & 1) != 0) continue;
       uint64_t task = dep >> 1;
       if (task >= Edge::kTaskMax) return bad_chunk("dependency on task " + std::to_string(task) + " is out of range");
+      if (task == chunk.first_task + i) {
+        return bad_chunk("task " + std::to_string(task) + " depends on itself");
+      }
       if (!fail_fast && task >= chunk.first_task + i) {
         return bad_chunk("task " + std::to_string(chunk.first_task + i) + " depends on task " +
                          std::to_string(task) +
@@ -128,7 +131,7 @@ void Node::State::on(ChunkArrived& event) {
   Failure wrong = check_chunk(*session, *job, graph, *chunk);
   if (wrong.code != FailureCode::kNone) {
     if (graph != nullptr && graph->job == job && graph->session == session->id && !graph->last) {
-      graph->last = true;
+      close_graph(*graph);
       fail_graph(*graph, std::make_shared<const Failure>(wrong));
       mark_ending(*graph);
     } else if (graph == nullptr && !chunk->graph.is_nil()) {
@@ -159,9 +162,10 @@ void Node::State::on(ChunkArrived& event) {
     }
   }
   absorb(*session, *job, *graph, chunk);
+  if (graph->fail_fast && !chunk->last && !graph->last) keep_results(*graph);
   give_credit(*session, chunk->wire_bytes);
   if (chunk->last) {
-    graph->last = true;
+    close_graph(*graph);
     if (!graph->opened && !graph->failure) {
       if (order_whole_graph(*graph)) open_graph(*graph);
     } else if (!graph->forward.empty() && !graph->failure) {
@@ -553,6 +557,30 @@ void Node::State::open_graph(Graph& graph) {
   }
   std::sort(roots.begin(), roots.end());
   for (auto [rank, task] : roots) make_ready(graph, task);
+}
+
+// A fail_fast graph that is not whole yet: its results may have readers among the tasks still to arrive.
+// (In other graphs the session holds what it may name again.)
+void Node::State::keep_results(Graph& graph) {
+  for (; graph.kept_tasks < graph.arrived; ++graph.kept_tasks) {
+    TaskRow& row = graph.row(graph.kept_tasks);
+    if (row.return_count != 1) {
+      for (uint32_t r = 0; r < row.return_count; ++r) ++objects_[need_object(graph, graph.kept_tasks, r)].uses;
+    } else if (row.object != 0) {
+      ++objects_[row.object].uses;
+    } else {
+      ++row.uses;
+    }
+  }
+}
+
+// No more tasks will arrive.
+void Node::State::close_graph(Graph& graph) {
+  graph.last = true;
+  for (uint32_t task = 0; task < graph.kept_tasks; ++task) {
+    for (uint32_t r = 0; r < graph.row(task).return_count; ++r) unuse_result(graph, task, r);
+  }
+  graph.kept_tasks = 0;
 }
 
 bool Node::State::is_overfull() const {
