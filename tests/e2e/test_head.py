@@ -314,6 +314,15 @@ def test_of_two_heads_the_older_one_stops_and_says_why(pair: HeadAndRedis) -> No
         pair.kill(second)
 
 
+def test_a_head_never_writes_over_another_clusters_state(pair: HeadAndRedis) -> None:
+    register_node(pair)
+    pair.redis_says("FLUSHALL")
+    pair.redis_says("SET", "raylet:cluster", "0" * 31 + "1")
+    assert pair.gcs.wait(WAIT_S) == 3
+    assert f"belongs to cluster {'0' * 31}1" in pair.log()
+    assert pair.keys() == {"raylet:cluster"}
+
+
 def test_when_redis_can_not_write_requests_wait_and_are_done_later(pair: HeadAndRedis) -> None:
     register_node(pair)
     pair.redis_says("CONFIG", "SET", "maxmemory", "1")
