@@ -54,7 +54,7 @@ void Node::State::cancel_graph(Graph& graph, const FailurePtr& failure, bool for
   graph.cancelled = true;
   if (!graph.failure) graph.failure = failure;
   // Also cancels what would still arrive: the graph is over with what there is.
-  graph.last = true;
+  close_graph(graph);
   for (uint32_t task = 0; task < graph.arrived; ++task) {
     if (graph.has_row(task)) cancel_task(graph, task, failure, force, recursive);
   }

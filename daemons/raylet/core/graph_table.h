@@ -138,6 +138,7 @@ struct Graph {
   bool report_progress = false;
   bool hold_all = false;
   bool last = false;    // every task has arrived
+  uint32_t kept_tasks = 0;  // the first so many: their results count one use more, for readers still to arrive
   bool opened = false;  // its tasks may run
   bool had_forward = false;
   bool cancelled = false;

@@ -44,6 +44,8 @@ struct Node::State {
   uint32_t intern_option(Graph& graph, const TaskOptions& options, bool creation);
   void add_dependency(Graph& graph, uint32_t task, uint32_t edge);
   void open_graph(Graph& graph);
+  void keep_results(Graph& graph);
+  void close_graph(Graph& graph);
   // False, and the graph has failed, if it is no graph.
   bool order_whole_graph(Graph& graph);
   void give_credit(Session& session, uint64_t bytes);

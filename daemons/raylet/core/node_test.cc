@@ -112,6 +112,45 @@ TEST_CASE("a failed task cancels the rest of a fail_fast graph, and every wanted
   CHECK(node.node.report(node.now).graphs.empty());
 }
 
+TEST_CASE("a graph that runs before it is whole keeps its results for the tasks that are still to arrive") {
+  NodeOptions options = options_with(2);
+  options.open_early_tasks = 1;
+  NodeHarness node(options);
+  SessionId driver = node.driver();
+  ChunkBuilder start(7);
+  start.function(1, "f").task().task().task({0});
+  start.raw().last = false;
+  node.submit(driver, start);
+  CHECK(node.finish_all() == 3);
+  CHECK(node.ended.empty());
+  CHECK(node.node.report(node.now).object_count == 3);
+  ChunkBuilder rest(7);
+  rest.raw().first_task = 3;
+  rest.task({0, 1}).task({3}).wanted(4);
+  node.submit(driver, rest);
+  CHECK(node.finish_all() == 2);
+  REQUIRE(node.ended.count(GraphId{0, 7}) == 1);
+  CHECK(node.ended[GraphId{0, 7}].code == FailureCode::kNone);
+  CHECK(node.node.report(node.now).object_count == 1);
+}
+
+TEST_CASE("a graph that is cancelled before it is whole leaves nothing behind") {
+  NodeOptions options = options_with(2);
+  options.open_early_tasks = 1;
+  NodeHarness node(options);
+  SessionId driver = node.driver();
+  ChunkBuilder start(7);
+  start.function(1, "f").task().task().task({0});
+  start.raw().last = false;
+  node.submit(driver, start);
+  node.finish(node.running.front());
+  node.tell(CancelAsked{driver, GraphId{0, 7}, {}, false, false, {}});
+  node.finish_all();
+  CHECK(node.ended.count(GraphId{0, 7}) == 1);
+  CHECK(node.node.report(node.now).object_count == 0);
+  CHECK(node.node.report(node.now).graphs.empty());
+}
+
 TEST_CASE("a worker that dies has its task run again, until it has died too often") {
   NodeHarness node(options_with(1));
   SessionId driver = node.driver();

@@ -76,7 +76,7 @@ void Node::State::end_worker_session(Session& session) {
     graph->session = {};
     if (graph->last) continue;
     // It stops growing; what others hold of it is still made.
-    graph->last = true;
+    close_graph(*graph);
     if (graph->fail_fast) {
       fail_graph(*graph, make_failure(FailureCode::kTaskCancelled, "the worker that submitted the graph is gone"));
     }
@@ -163,7 +163,7 @@ void Node::State::end_job(Job& job) {
   FailurePtr failure = make_failure(FailureCode::kTaskCancelled, "the driver of its job is gone");
   for (Graph* graph : graphs_.all()) {
     if (graph->job != &job) continue;
-    graph->last = true;
+    close_graph(*graph);
     for (uint32_t task = 0; task < graph->arrived; ++task) {
       if (!graph->has_row(task)) continue;
       const TaskRow& row = graph->row(task);

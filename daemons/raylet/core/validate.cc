@@ -81,6 +81,16 @@ void Node::State::validate() const {
         }
       }
     }
+    for (uint32_t task = 0; task < graph->kept_tasks; ++task) {
+      for (uint32_t r = 0; r < graph->row(task).return_count; ++r) {
+        uint32_t number = object_of(*graph, task, r);
+        if (number != 0) {
+          ++uses[number];
+        } else {
+          ++row_uses[task];
+        }
+      }
+    }
     for (auto [task, count] : row_uses) {
       MUST(graph->row(static_cast<uint32_t>(task)).uses == count, "a row counts its readers wrong");
     }
