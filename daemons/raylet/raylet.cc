@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <fstream>
+#include <iomanip>
 #include <random>
 
 #include "daemons/kit/flags.h"
@@ -31,7 +32,7 @@ Result<NodeId> read_or_make_node_id(const std::string& directory) {
   std::string path = directory + "/node_id";
   std::ifstream file(path);
   std::string hex;
-  if (file >> hex) {
+  if (file >> std::setw(64) >> hex) {
     auto binary = from_hex(hex);
     auto id = binary ? NodeId::from_binary(*binary) : std::nullopt;
     if (id && !id->is_nil()) return *id;
