@@ -44,6 +44,7 @@ TaskOptions random_task_options(Rng& rng) {
   options.get_if_exists = rng.chance(0.5);
   options.priority = static_cast<int32_t>(rng.next());
   options.data_producer = rng.chance(0.5);
+  if (rng.chance(0.3)) options.actor_handle = make_bytes("h" + random_string(rng, 20));
   return options;
 }
 
