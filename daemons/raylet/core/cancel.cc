@@ -3,6 +3,10 @@
 
 namespace raylet {
 
+namespace {
+constexpr uint32_t kEveryTask = UINT32_MAX;
+}  // namespace
+
 void Node::State::on(CancelAsked& event) {
   Session* session = sessions_.find(event.session);
   if (session == nullptr || session->closed) return;
@@ -50,22 +54,37 @@ void Node::State::cancel_task(Graph& graph, uint32_t task, const FailurePtr& fai
 }
 
 void Node::State::cancel_graph(Graph& graph, const FailurePtr& failure, bool force, bool recursive) {
+  if (recursive) cancel_children(graph, kEveryTask, force);
   if (graph.is_over()) return;
   graph.cancelled = true;
   if (!graph.failure) graph.failure = failure;
   // Also cancels what would still arrive: the graph is over with what there is.
   close_graph(graph);
   for (uint32_t task = 0; task < graph.arrived; ++task) {
-    if (graph.has_row(task)) cancel_task(graph, task, failure, force, recursive);
+    if (graph.has_row(task)) cancel_task(graph, task, failure, force, false);
   }
   mark_ending(graph);
 }
 
+// What the task, or every task of the graph, has submitted; and what that has.
 void Node::State::cancel_children(const Graph& graph, uint32_t task, bool force) {
+  FailurePtr failure = make_failure(FailureCode::kTaskCancelled, "the task that submitted it was cancelled");
+  const GraphId id = graph.id;
   for (Graph* child : graphs_.all()) {
-    if (!child->has_parent || child->parent_graph != graph.id || child->parent_task != task) continue;
-    FailurePtr failure = make_failure(FailureCode::kTaskCancelled, "the task that submitted it was cancelled");
-    cancel_graph(*child, failure, force, true);
+    const auto& submissions = child->submissions;
+    for (size_t i = 0; i < submissions.size(); ++i) {
+      if (submissions[i].by_graph != id || (task != kEveryTask && submissions[i].by_task != task)) continue;
+      if (child->fail_fast) {
+        if (!child->cancelled) cancel_graph(*child, failure, force, true);
+        break;
+      }
+      uint32_t end = i + 1 < submissions.size() ? submissions[i + 1].first_task : child->arrived;
+      for (uint32_t at = submissions[i].first_task; at < end; ++at) {
+        if (child->has_row(at) && child->row(at).state < TaskState::kDone) {
+          cancel_task(*child, at, failure, force, true);
+        }
+      }
+    }
   }
 }
 

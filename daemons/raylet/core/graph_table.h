@@ -57,7 +57,8 @@ struct Edge {
 struct TaskRow {
   static constexpr uint32_t kNoReader = UINT32_MAX;
   static constexpr uint32_t kMulti = UINT32_MAX;  // `object` of a task with several results: see Graph::multi
-  static constexpr uint8_t kRunAgain = UINT8_MAX;  // `charged` of one that was done and whose result was lost
+  static constexpr uint8_t kRunAgain = 0x80;  // in `charged`: it was done, and its result was lost
+  static constexpr uint8_t kChargedMax = 0x7f;
 
   uint32_t function = 0;    // in the FunctionTable
   uint32_t group = 0;       // in Graph::groups
@@ -73,7 +74,9 @@ struct TaskRow {
   uint16_t attempt = 0;
   uint16_t return_count = 1;
   TaskState state = TaskState::kWaiting;
-  uint8_t charged = 0;  // attempts that count against retries_max
+  uint8_t charged = 0;  // attempts that count against retries_max, and kRunAgain
+
+  bool runs_again() const { return (charged & kRunAgain) != 0; }
 };
 static_assert(sizeof(TaskRow) == 48);
 
@@ -130,9 +133,12 @@ struct Graph {
   Job* job = nullptr;
   SessionId session;  // who submits it
   bool nested = false;
-  GraphId parent_graph;  // the task that submitted it, if a task did
-  uint32_t parent_task = 0;
-  bool has_parent = false;
+  struct Submission {
+    uint32_t first_task = 0;  // from here on, until the next one's
+    GraphId by_graph;         // the task that submitted them; nil: none did
+    uint32_t by_task = 0;
+  };
+  std::vector<Submission> submissions;  // of nested graphs
 
   bool fail_fast = false;
   bool report_progress = false;

@@ -9,6 +9,8 @@ namespace raylet {
 
 namespace {
 
+constexpr size_t kSubmissionsTrimmed = 1024;
+
 Failure bad_chunk(std::string message) {
   Failure failure;
   failure.code = FailureCode::kGraphInvalid;
@@ -194,17 +196,28 @@ uint32_t Node::State::intern_option(Graph& graph, const TaskOptions& options, bo
 void Node::State::absorb(Session& session, Job& job, Graph& graph, const std::shared_ptr<const GraphChunk>& chunk_ptr) {
   const GraphChunk& chunk = *chunk_ptr;
   for (const FunctionDef& def : chunk.functions) session.functions[def.number] = functions_.intern(job.id, def);
-  if (chunk.submitted_by_batch != 0 && session.worker != nullptr) {
+  if (session.worker != nullptr) {
+    Graph::Submission submission;
+    submission.first_task = graph.arrived;
     for (const Batch& batch : session.worker->batches) {
       if (batch.number != chunk.submitted_by_batch || chunk.submitted_by_position >= batch.entries.size()) continue;
       const BatchEntry& entry = batch.entries[chunk.submitted_by_position];
       if (entry.graph == nullptr) continue;
-      graph.has_parent = true;
-      graph.parent_graph = entry.graph->id;
-      graph.parent_task = entry.task;
+      submission.by_graph = entry.graph->id;
+      submission.by_task = entry.task;
+    }
+    auto& all = graph.submissions;
+    bool same = !all.empty() && all.back().by_graph == submission.by_graph && all.back().by_task == submission.by_task;
+    if (!same) all.push_back(submission);
+    if (all.size() >= kSubmissionsTrimmed) {
+      // Those of tasks whose blocks were let go can't be cancelled any more.
+      uint32_t gone = graph.first_block << Block::kShift;
+      auto kept = std::find_if(all.begin() + 1, all.end(), [&](const auto& one) { return one.first_task > gone; });
+      all.erase(all.begin(), kept - 1);
     }
   }
   if (graph.fail_fast) graph.chunks.push_back(chunk_ptr);
+  const uint64_t bytes_before = graph.bytes;
 
   // Option and name numbers of this chunk in terms of the graph's.
   std::vector<uint32_t> plain_options(chunk.options.size() + 1, 0), creation_options(chunk.options.size() + 1, 0);
@@ -222,9 +235,15 @@ void Node::State::absorb(Session& session, Job& job, Graph& graph, const std::sh
   };
   std::vector<uint32_t> names(chunk.names.size());
   for (size_t i = 0; i < names.size(); ++i) {
-    auto [found, fresh] = graph.name_numbers.try_emplace(chunk.names[i], static_cast<uint32_t>(graph.names.size()));
-    if (fresh) graph.names.push_back(chunk.names[i]);
-    names[i] = found->second + 1;
+    names[i] = static_cast<uint32_t>(graph.names.size()) + 1;
+    if (!graph.fail_fast) {
+      // It may grow for days, and its tasks share few names.
+      auto [found, fresh] = graph.name_numbers.try_emplace(chunk.names[i], names[i]);
+      names[i] = found->second;
+      if (!fresh) continue;
+    }
+    graph.names.push_back(chunk.names[i]);
+    graph.bytes += sizeof(std::string) + chunk.names[i].size();
   }
 
   std::vector<uint32_t> external_at(chunk.externals.size(), UINT32_MAX);
@@ -240,8 +259,6 @@ void Node::State::absorb(Session& session, Job& job, Graph& graph, const std::sh
   size_t dep_at = 0, borrow_at = 0;
   std::vector<uint32_t> unknown;  // tasks with inputs that nobody has
   uint32_t first = graph.arrived;
-  uint64_t bytes_before = graph.bytes;
-  std::unordered_map<uint32_t, uint32_t> wanted;
   for (uint32_t i = 0; i < chunk.task_count; ++i) {
     uint32_t task = graph.arrived;
     if ((task & (Block::kTasks - 1)) == 0 || graph.blocks.empty()) {

@@ -48,7 +48,7 @@ void Node::State::remake(uint32_t number) {
     TaskRow& row = graph.row(task);
     if (row.state != TaskState::kDone) continue;
     row.state = TaskState::kWaiting;
-    row.charged = TaskRow::kRunAgain;
+    row.charged |= TaskRow::kRunAgain;
     if (row.attempt < UINT16_MAX) ++row.attempt;
     row.pending = 0;
     ++graph.group(row.group).unfinished;

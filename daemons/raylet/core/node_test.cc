@@ -359,5 +359,227 @@ TEST_CASE("a job that wants a worker while another's are idle gets a fresh one")
   CHECK(node.ended.size() == 2);
 }
 
+TEST_CASE("cancelling a task also cancels what it submitted, and nothing that others did") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "outer").task().task().wanted(0).wanted(1);
+  chunk.raw().fail_fast = false;
+  node.submit(driver, chunk);
+  REQUIRE(node.running.size() == 2);
+  auto outer = node.running.front();
+  SessionId worker = node.workers.at(outer.worker.number);
+  ChunkBuilder inner(8, false);
+  inner.function(1, "inner").task();
+  inner.raw().hold_all = true;
+  inner.raw().submitted_by_batch = outer.batch;
+  inner.raw().submitted_by_position = outer.position;
+  node.submit(worker, inner);
+  RequestId of_inner = node.get(worker, {object(8, 0)});
+  RequestId of_outer = node.get(driver, {object(7, 0)});
+  RequestId of_other = node.get(driver, {object(7, 1)});
+  node.tell(CancelAsked{driver, {}, object(7, 0), false, true, RequestId{99}});
+  CHECK(node.all<Acknowledge>().size() == 1);
+  REQUIRE(node.answers[of_inner.number].size() == 1);
+  CHECK(node.answers[of_inner.number][0].failure.code == FailureCode::kTaskCancelled);
+  REQUIRE(node.answers[of_outer.number].size() == 1);
+  CHECK(node.all<InterruptTask>().size() == 1);
+  CHECK(node.answers[of_other.number].empty());
+}
+
+TEST_CASE("a forced cancel kills the worker and does not try the task again") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().wanted(0);
+  node.submit(driver, chunk);
+  node.tell(CancelAsked{driver, GraphId{0, 7}, {}, true, true, {}});
+  CHECK(node.all<StopWorker>().size() == 1);
+  CHECK(node.running.empty());
+  CHECK(node.ended[GraphId{0, 7}].code == FailureCode::kTaskCancelled);
+  CHECK(node.workers.size() == 1);
+}
+
+TEST_CASE("a task that wants more than the node has waits, and a warning says so once") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  TaskOptions wish;
+  REQUIRE(wish.resources.set("CPU", 4).ok());
+  uint32_t option = chunk.option(wish);
+  chunk.function(1, "f").task({}, 1, 1, option).task({}, 1, 1, option).wanted(0);
+  node.submit(driver, chunk);
+  CHECK(node.running.empty());
+  REQUIRE(node.all<TellDriver>().size() == 1);
+  CHECK(node.all<TellDriver>()[0].text.find("CPU 4") != std::string::npos);
+  Explanation why = node.node.explain(node.now, object(7, 0).hex());
+  CHECK(why.found);
+  CHECK(why.reason.find("no node can run it") != std::string::npos);
+}
+
+TEST_CASE("roots that make data wait while the store is under pressure, but one may always run") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  node.tell(StoreUsageChanged{1000, 900});
+  ChunkBuilder chunk(7);
+  TaskOptions producer;
+  REQUIRE(producer.resources.set("CPU", 1).ok());
+  producer.data_producer = true;
+  uint32_t option = chunk.option(producer);
+  chunk.function(1, "load").task({}, 1, 1, option).task({}, 1, 1, option).wanted(0).wanted(1);
+  node.submit(driver, chunk);
+  CHECK(node.running.size() == 1);
+  CHECK(node.node.explain(node.now, object(7, 1).hex()).reason.find("Memory is short") != std::string::npos);
+  node.tell(StoreUsageChanged{1000, 100});
+  CHECK(node.running.size() == 2);
+  CHECK(node.finish_all() == 2);
+}
+
+TEST_CASE("what waits unread behind a long task is handed to an idle worker") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder warm(6);
+  warm.function(1, "f").task().wanted(0);
+  node.submit(driver, warm);
+  node.finish_all(200);
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f");
+  for (int i = 0; i < 40; ++i) chunk.task();
+  chunk.wanted(0);
+  node.submit(driver, chunk);
+  // Both workers have two batches; one of them gets stuck in its first task.
+  WorkerId stuck = node.running.front().worker;
+  auto others = [&] {
+    for (const auto& task : node.running) {
+      if (task.worker != stuck) return true;
+    }
+    return false;
+  };
+  while (others()) {
+    for (const auto& task : node.running) {
+      if (task.worker == stuck) continue;
+      node.finish(task, "v", 200);
+      break;
+    }
+  }
+  node.pass(std::chrono::milliseconds(20));
+  node.pass(std::chrono::milliseconds(1));
+  CHECK(node.all<RetractBatches>().size() == 1);
+  CHECK(others());
+  node.finish_all(200);
+  CHECK(node.ended.contains(GraphId{0, 7}));
+}
+
+TEST_CASE("an actor's name is written down before its constructor runs, and whoever asks finds its handle") {
+  NodeHarness node(options_with(1));
+  node.answers_persist = false;
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7, false);
+  TaskOptions named;
+  REQUIRE(named.resources.set("CPU", 1).ok());
+  named.actor_name = "counter";
+  named.actor_handle = make_bytes("handle");
+  uint32_t option = chunk.option(named);
+  chunk.function(1, "Counter", FunctionDef::Kind::kActorClass).task({}, 1, 1, option);
+  chunk.raw().hold_all = true;
+  node.submit(driver, chunk);
+  CHECK(node.running.empty());
+  std::vector<Persist> persists = node.all<Persist>();
+  REQUIRE(std::holds_alternative<RecordName>(persists.back().record));
+  node.tell(Persisted{persists.back().ticket, {}, {}});
+  CHECK(node.running.size() == 1);
+  node.finish_all();
+  node.tell(FindActorAsked{driver, RequestId{9}, "counter", ""});
+  REQUIRE(node.all<AnswerFindActor>().size() == 1);
+  CHECK(*node.all<AnswerFindActor>()[0].handle == "handle");
+  node.tell(KillActorAsked{driver, object(7, 0), true});
+  node.tell(FindActorAsked{driver, RequestId{10}, "counter", ""});
+  CHECK(node.all<AnswerFindActor>()[1].failure.code == FailureCode::kActorNotFound);
+}
+
+TEST_CASE("calls of an actor whose worker dies fail with the reason") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7, false);
+  chunk.function(1, "Counter", FunctionDef::Kind::kActorClass).task();
+  chunk.raw().hold_all = true;
+  node.submit(driver, chunk);
+  node.finish_all();
+  ChunkBuilder calls(8, false);
+  TaskOptions of_actor;
+  of_actor.actor = object(7, 0);
+  uint32_t option = calls.option(of_actor);
+  calls.function(2, "add", FunctionDef::Kind::kActorMethod).task({}, 2, 1, option).task({}, 2, 1, option);
+  calls.raw().hold_all = true;
+  node.submit(driver, calls);
+  REQUIRE(!node.running.empty());
+  RequestId request = node.get(driver, {object(8, 0), object(8, 1)});
+  node.kill(node.running.front().worker, 9);
+  REQUIRE(node.answers[request.number].size() == 2);
+  for (const auto& answer : node.answers[request.number]) {
+    CHECK(answer.failure.code == FailureCode::kActorDied);
+    CHECK(answer.failure.message.find("signal 9") != std::string::npos);
+  }
+}
+
+TEST_CASE("several results of one task are held and freed one by one") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "split").task({}, 1, 3).wanted(0);
+  node.submit(driver, chunk);
+  node.finish_all();
+  CHECK(node.node.report(node.now).object_count == 3);
+  node.tell(ReferencesChanged{driver, {}, {object(7, 0, 1)}, {}});
+  CHECK(node.node.report(node.now).object_count == 2);
+  RequestId request = node.get(driver, {object(7, 0, 2), object(7, 0, 1)});
+  REQUIRE(node.answers[request.number].size() == 2);
+  node.tell(ReferencesChanged{driver, {}, {object(7, 0, 0), object(7, 0, 2)}, {}});
+  CHECK(node.node.report(node.now).object_count == 0);
+}
+
+TEST_CASE("a seal in a slab that the session does not lease closes the session and harms nobody") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  node.tell(PutArrived{driver, object(50, 0), SealedBytes{SlabId{99}, 0, 10}, {}});
+  CHECK(node.all<CloseSession>().size() == 1);
+  CHECK(node.stored.empty());
+}
+
+TEST_CASE("an object larger than the store is refused with both sizes") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  node.tell(StoreUsageChanged{1000, 0});
+  node.tell(SlabAsked{driver, RequestId{1}, 5000});
+  REQUIRE(node.all<GrantSlab>().size() == 1);
+  const Failure failure = node.all<GrantSlab>()[0].failure;
+  CHECK(failure.code == FailureCode::kObjectTooLarge);
+  CHECK(failure.message.find("5000") != std::string::npos);
+  CHECK(failure.message.find("1000") != std::string::npos);
+}
+
+TEST_CASE("a graph is recorded only when it still runs after a while") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  auto recorded = [&] {
+    size_t count = 0;
+    for (const Persist& persist : node.all<Persist>()) count += std::holds_alternative<RecordGraph>(persist.record);
+    return count;
+  };
+  ChunkBuilder quick(7);
+  quick.function(1, "f").task();
+  node.submit(driver, quick);
+  node.finish_all();
+  node.pass(std::chrono::seconds(1));
+  CHECK(recorded() == 0);
+  ChunkBuilder slow(8);
+  slow.function(1, "f").task().wanted(0);
+  node.submit(driver, slow);
+  node.pass(std::chrono::seconds(1));
+  CHECK(recorded() == 1);
+  REQUIRE(!node.all<ReportProgress>().empty());
+  CHECK(node.all<ReportProgress>().back().durable);
+}
+
 }  // namespace
 }  // namespace raylet

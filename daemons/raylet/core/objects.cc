@@ -206,6 +206,8 @@ void Node::State::set_sealed(uint32_t number, const SlabId& slab, const SealedBy
   object.remakable = remakable;
   object.at = {leased.segment, leased.offset + sealed.offset, sealed.size_bytes};
   emit(StoreSeal{object.id, slab, sealed.offset, sealed.size_bytes, remakable});
+  // Views of the lost copy are still counted, and their unpins will come.
+  if (object.pins > 0) emit(StorePin{object.id});
   resolve(number);
 }
 

@@ -68,7 +68,7 @@ void Node::State::push_ready(Graph& graph, uint32_t task) {
   Lane& lane = lane_of(graph, shape);
   lane.queue.push({row.rank, task});
   list_lane(lane);
-  if (!shapes_[shape].feasible && graph.job->warned_shapes.insert(shape).second) {
+  if (!shapes_[shape].feasible && !graph.job->driver.is_nil() && graph.job->warned_shapes.insert(shape).second) {
     emit(TellDriver{graph.job->driver, TellDriver::Severity::kWarning,
                     "task " + name_of(graph, row) + " wants " + shapes_[shape].resources.to_string() +
                         ", and this node has " + options_.resources.to_string() +
@@ -141,7 +141,7 @@ void Node::State::end_task(Graph& graph, uint32_t task, TaskState state) {
     ++graph.failed;
     ++tasks_failed_total_;
   }
-  if (graph.report_progress && row.charged != TaskRow::kRunAgain) {
+  if (graph.report_progress && !row.runs_again()) {
     graph.progress.push_back(task);
     if (!graph.progress_listed) {
       graph.progress_listed = true;
@@ -156,7 +156,7 @@ void Node::State::finish_task(Graph& graph, uint32_t task, const Session& by, Ta
   const GraphOption& option = graph.option_of(row);
   bool remakable = option.options.actor.is_nil() && !is_creation(row) &&
                    option.options.retries_max.value_or(options_.retries_default) != 0;
-  bool again = row.charged == TaskRow::kRunAgain;
+  bool again = row.runs_again();
   double output_bytes = 0;
   for (uint32_t r = 0; r < row.return_count; ++r) {
     TaskResult::Return& one = result.returns[r];

@@ -88,7 +88,18 @@ void Node::State::take_result(Worker& worker, Batch& batch, TaskResult& result) 
         const SealedBytes* sealed = std::get_if<SealedBytes>(&one.payload);
         return sealed != nullptr && slab_of(session, *sealed)->lost;
       });
-      if (lost) return requeue(graph, task);  // it was written into a store that died
+      if (lost) {
+        // It was written into a store that died. The worker would go on writing there: a fresh one does not.
+        if (worker.actor != nullptr) {
+          row.state = TaskState::kWaiting;
+          fail_task(graph, task, make_failure(FailureCode::kObjectLost, "its result was lost with the object store",
+                                              name_of(graph, row)));
+          return;
+        }
+        requeue(graph, task);
+        stop_worker(worker, false);
+        return;
+      }
       finish_task(graph, task, session, result);
       functions_[row.function].known = true;
       break;
@@ -127,9 +138,9 @@ void Node::State::requeue(Graph& graph, uint32_t task) {
 void Node::State::retry_or_fail(Graph& graph, uint32_t task, const FailurePtr& failure) {
   TaskRow& row = graph.row(task);
   int32_t retries_max = graph.option_of(row).options.retries_max.value_or(options_.retries_default);
-  bool more = retries_max < 0 || static_cast<int32_t>(row.charged) < retries_max;
+  bool more = retries_max < 0 || (row.charged & TaskRow::kChargedMax) < retries_max;
   if (is_call(graph, row) && !graph.option_of(row).options.retries_max) more = false;
-  if (more && row.charged < TaskRow::kRunAgain - 1) ++row.charged;
+  if (more && (row.charged & TaskRow::kChargedMax) < TaskRow::kChargedMax) ++row.charged;
   if (more) {
     if (row.attempt < UINT16_MAX) ++row.attempt;
     ++tasks_retried_total_;
