@@ -16,20 +16,25 @@ from ray._waiting import Waiting
 
 _TICK_S = 0.001
 _QUIET_TICKS_MAX = 20
+_RELEASE_TICKS = 4
 _RELEASE_EVERY_MS = 100
 
 
 class Background:
-    """`flush()` sends what is buffered; `may_release()` says if dropped references may come."""
+    """`flush_calls()` sends buffered calls, `flush()` also what was released; `may_release()` says if dropped references may come;
+    `when_quiet()` is for work that can wait."""
 
     def __init__(
-        self, descriptor: int, waiting: Optional[Waiting], flush: Callable[[], None],
-        may_release: Callable[[], bool], name: str,
+        self, descriptor: int, waiting: Optional[Waiting], flush_calls: Callable[[], None],
+        flush: Callable[[], None], may_release: Callable[[], bool],
+        when_quiet: Callable[[], None], name: str,
     ) -> None:
         self._descriptor = descriptor
         self._waiting = waiting  # None: never reads
+        self._flush_calls = flush_calls
         self._flush = flush
         self._may_release = may_release
+        self._when_quiet = when_quiet
         self._wake_descriptor, self._wake_write = os.pipe()
         os.set_blocking(self._wake_descriptor, False)
         os.set_blocking(self._wake_write, False)
@@ -71,17 +76,22 @@ class Background:
             self.wake()
 
     def _run(self) -> None:
-        quiet = 0
+        quiet = ticks = 0
         while not self._closed:
             try:
                 if quiet < _QUIET_TICKS_MAX:
                     time.sleep(_TICK_S)
                     quiet = 0 if self.active else quiet + 1
                     self.active = False
-                    self._flush()
+                    ticks += 1
+                    if ticks % _RELEASE_TICKS:
+                        self._flush_calls()
+                    else:
+                        self._flush()
                     if self._waiting is not None and not self._waiting.leading:
                         self._waiting.try_read()
                 else:
+                    self._when_quiet()
                     self._park()
                     if self.active:
                         quiet = 0

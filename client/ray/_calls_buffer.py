@@ -251,7 +251,7 @@ def gather(
         calls = session.open_calls()
         refs = calls.add(call)
     if calls.is_full:
-        session.flush()
+        session.flush_calls()
         session.wait_for_call_credit()
     elif calls.count == 1:
         session.touch()

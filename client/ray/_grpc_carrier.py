@@ -83,17 +83,19 @@ class GrpcCarrier:
                 pass
         raise PeerGone(self._gone)
 
-    def read_ready(self) -> Tuple[List[Tuple[wire.ServerFrame, int]], bool]:
-        """The frames that are there, and whether the peer is gone."""
+    def read_next(self) -> Optional[Tuple[wire.ServerFrame, int]]:
+        """The next frame that is there, and -1; None if none is. Raises PeerGone."""
+        gone = self._gone
+        if self._frames:
+            return self._frames.popleft(), -1
+        if gone is not None:
+            raise PeerGone(gone)
         try:
             os.read(self._ring_read, 4096)
         except BlockingIOError:
             pass
-        gone = self._gone is not None
-        frames = []
-        while self._frames:
-            frames.append((self._frames.popleft(), -1))
-        return frames, gone
+        # One may have come between the look and the silencing of the bell.
+        return (self._frames.popleft(), -1) if self._frames else None
 
     def close(self) -> None:
         self._outgoing_end()

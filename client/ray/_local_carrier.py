@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import List, Tuple
+from typing import Optional, Tuple
 
-from ray._packets import FRAME_BYTES_MAX, PacketError, PeerGone, receive_packet, send_packet, wait_for_packet
+from ray._packets import (
+    FRAME_BYTES_MAX, PacketError, receive_packet, send_packet, wait_for_packet,
+)
 from ray._wire import session_pb2 as wire
-
-_FRAMES_AT_ONCE_MAX = 64
 
 
 class LocalCarrier:
     """Carries frames, and with them descriptors, so there is shared memory.
 
-    `send` may be called by one thread at a time, `read_ready` by one thread at a time.
+    `send` may be called by one thread at a time, the `read` functions by one thread at a time.
     """
 
     shares_memory = True
@@ -51,24 +51,21 @@ class LocalCarrier:
         data, descriptor = wait_for_packet(self._sock)
         return wire.ServerFrame.FromString(data), descriptor
 
-    def read_ready(self) -> Tuple[List[Tuple[wire.ServerFrame, int]], bool]:
-        """The frames that are there, each with its descriptor or -1, and whether the peer is gone."""
-        frames = []
+    def read_next(self) -> Optional[Tuple[wire.ServerFrame, int]]:
+        """The next frame that is there, with its descriptor or -1; None if none is.
+
+        Raises PeerGone, PacketError.
+        """
+        received = receive_packet(self._sock)
+        if received is None:
+            return None
+        data, descriptor = received
         try:
-            while len(frames) < _FRAMES_AT_ONCE_MAX:
-                received = receive_packet(self._sock)
-                if received is None:
-                    break
-                data, descriptor = received
-                try:
-                    frames.append((wire.ServerFrame.FromString(data), descriptor))
-                except Exception:
-                    if descriptor >= 0:
-                        os.close(descriptor)
-                    return frames, True
-        except (PeerGone, PacketError, OSError):
-            return frames, True
-        return frames, False
+            return wire.ServerFrame.FromString(data), descriptor
+        except Exception:
+            if descriptor >= 0:
+                os.close(descriptor)
+            raise PacketError(f"{len(data)} bytes came that are no frame") from None
 
     def close(self) -> None:
         try:

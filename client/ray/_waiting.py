@@ -43,9 +43,10 @@ def _release(lock: threading.Lock) -> None:
 
 
 class Waiting:
-    """`read()` takes in whatever has come on the descriptor, without waiting."""
+    """`read(until)` takes in what has come on the descriptor, without waiting; it may stop when the waiter
+    `until` is done, unless that is None."""
 
-    def __init__(self, descriptor: int, read: Callable[[], None]) -> None:
+    def __init__(self, descriptor: int, read: Callable[[Optional[Waiter]], None]) -> None:
         self._read = read
         self._poller = select.poll()
         self._poller.register(descriptor, select.POLLIN)
@@ -68,7 +69,7 @@ class Waiting:
         """Take in what has come, unless somebody leads."""
         if self._lead.acquire(False):
             try:
-                self._read_shielded()
+                self._read_shielded(None)
             finally:
                 self._lead.release()
                 self._pass_on()
@@ -94,17 +95,17 @@ class Waiting:
                     # Rounded up, so that the last wait is not a loop of empty ones.
                     if not self._poller.poll(max(0, int(left * 1000 + 0.999))) and left <= 0.001:
                         break
-                self._read_shielded()
+                self._read_shielded(waiter)
         finally:
             self.leading = False
             self._lead.release()
             self._pass_on()
         return waiter.done
 
-    def _read_shielded(self) -> None:
+    def _read_shielded(self, until: Optional[Waiter]) -> None:
         entered = _shield.enter()
         try:
-            self._read()
+            self._read(until)
         finally:
             _shield.leave(entered)
 

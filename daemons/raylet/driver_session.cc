@@ -1,5 +1,7 @@
 #include "daemons/raylet/driver_session.h"
 
+#include <utility>
+
 #include "daemons/kit/log.h"
 #include "daemons/raylet/frame_codec.h"
 
@@ -85,6 +87,7 @@ void DriverSession::finish_hello(const v1::Hello& hello, const WorkerVersions& v
   v1::ServerFrame frame;
   *frame.mutable_hello_reply() = host_.welcome(id_, job_);
   credit_bytes_ = static_cast<int64_t>(frame.hello_reply().graph_credit_bytes());
+  credit_step_bytes_ = frame.hello_reply().graph_credit_bytes() / 16;
   send(frame);
   if (state_ != State::kWelcome) return;
   host_.driver_arrived(*this, hello);
@@ -110,8 +113,12 @@ void DriverSession::send(const v1::ServerFrame& frame) {
 }
 
 void DriverSession::give_credit(const GiveCredit& effect) {
-  credit_bytes_ += static_cast<int64_t>(effect.bytes);
-  send(encode(effect));
+  // Not a frame for every small chunk: it would wake the driver once more for each call.
+  owed_bytes_ += effect.bytes;
+  if (owed_bytes_ < credit_step_bytes_) return;
+  credit_bytes_ += static_cast<int64_t>(owed_bytes_);
+  send(encode(GiveCredit{effect.session, owed_bytes_}));
+  owed_bytes_ = 0;
 }
 
 void DriverSession::close(const std::string& reason) {
