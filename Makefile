@@ -49,10 +49,12 @@ bench: ## speed beside Dask's schedulers and the Ray wheel; the table, and one J
 	@deploy/bootstrap.sh --ray
 	@$(MAKE) --no-print-directory build
 	@$(PYTHON) tests/bench/bench.py $(BENCH_FLAGS)
+	$(bazel_build) //tests/bench:core_bench
+	@bazel-bin/tests/bench/core_bench
 
 sim: bootstrap ## the simulator over SIM_SEEDS (300) seeds of one-node clusters
 	$(bazel_build) //tests/sim:sim
-	bazel-bin/tests/sim/sim --seeds=$(SIM_SEEDS)
+	bazel-bin/tests/sim/sim --seeds 1..$(SIM_SEEDS)
 
 sim-mutants: bootstrap ## ten planted bugs, each of which the simulator must find
 	$(bazel_build) //tests/sim:sim

@@ -23,11 +23,15 @@ OUT = ROOT / "build" / "bench"
 
 # (row, measure, more is better, to reach, contenders that can do it in reasonable time)
 RAY = ("raylet", "ray wheel")
+NULL = ("raylet, null workers",)
 EVERYONE = ("raylet", "dask threads", "distributed", "distributed, saturation inf", "ray wheel")
 TABLE: list[tuple[str, str, bool, Optional[float], tuple[str, ...]]] = [
     ("start", "ms to first result", False, 1000, EVERYONE),
     ("start", "idle private MB", False, None, EVERYONE),
     ("fan-in 8,192", "tasks per second", True, 50_000, EVERYONE),
+    ("fan-in, metrics polled", "tasks per second", True, None, ("raylet",)),
+    ("fan-in, metrics polled", "longest answer ms", False, None, ("raylet",)),
+    ("scheduler alone", "tasks per second", True, 300_000, NULL),
     ("tree 16,383", "tasks per second", True, 50_000, EVERYONE),
     ("chain 300", "µs per hop", False, 150, EVERYONE),
     ("single graph", "µs", False, 500, EVERYONE),
@@ -61,8 +65,9 @@ def interpreter(contender: str) -> Optional[Path]:
     """The Python that the contender runs on; nothing when it is not installed here."""
     python = ROOT / (".venv-ray" if contender == "ray wheel" else ".venv") / "bin" / "python"
     if contender == "ray wheel":
-        probe = subprocess.run([str(python), "-c", "import ray, dask.array"], capture_output=True) if python.exists() else None
-        if probe is None or probe.returncode != 0:
+        if not python.exists():
+            return None
+        if subprocess.run([str(python), "-c", "import ray, dask.array"], capture_output=True).returncode != 0:
             return None
     return python
 
@@ -91,6 +96,7 @@ def run(contender: str, python: Path, rows: list[str]) -> dict[str, dict]:
         found.setdefault(row, {"error": err[-2000:]})
         problem = found[row].get("wrong") or found[row].get("error")
         if problem:
+            found[row].pop("samples", None)
             print(f"bench: {contender}: {row}: {problem}", file=sys.stderr)
     return found
 
@@ -105,7 +111,7 @@ def cell(value: Optional[float], raylet: Optional[float], more_is_better: bool) 
 
 
 def table(medians: dict[str, dict[str, dict[str, float]]]) -> str:
-    names = [name for name in EVERYONE if name in medians]
+    names = [name for name in EVERYONE + NULL if name in medians]
     lines = [["", "", "to reach", *names]]
     for row, measure, more_is_better, goal, _ in TABLE:
         values = [medians[name].get(row, {}).get(measure) for name in names]
@@ -113,21 +119,33 @@ def table(medians: dict[str, dict[str, dict[str, float]]]) -> str:
             continue
         ours = medians.get("raylet", {}).get(row, {}).get(measure)
         cells = [cell(v, None if name == "raylet" else ours, more_is_better) for name, v in zip(names, values)]
-        if ours is not None and goal is not None and (ours < goal if more_is_better else ours > goal):
-            cells[names.index("raylet")] += " !"
+        for i, name in enumerate(names):
+            value = values[i]
+            if value is None or goal is None or not name.startswith("raylet"):
+                continue
+            cells[i] += " !" if (value < goal if more_is_better else value > goal) else ""
         lines.append([row, measure, "" if goal is None else f"{goal:,g}", *cells])
     widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
     return "\n".join("  ".join(c.ljust(w) for c, w in zip(line, widths)).rstrip() for line in lines)
 
 
+def commit() -> str:
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--contender", action="append", choices=EVERYONE, help="may be given again; default: all")
+    parser.add_argument("--contender", action="append", choices=EVERYONE + NULL, help="may be given again; default: all")
     parser.add_argument("--row", action="append", help="only rows whose name contains this; may be given again")
     arguments = parser.parse_args()
 
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"bench: others use this machine too (load {load:.1f}): the numbers will be worse than they are",
+              file=sys.stderr)
     results: dict[str, dict[str, dict]] = {}
-    for contender in arguments.contender or EVERYONE:
+    for contender in arguments.contender or EVERYONE + NULL:
         python = interpreter(contender)
         if python is None:
             print(f"bench: {contender} is not installed here (deploy/bootstrap.sh --ray); left out", file=sys.stderr)
@@ -147,8 +165,7 @@ def main() -> int:
     path.write_text(json.dumps(
         {
             "time": now.isoformat(), "cpus": len(os.sched_getaffinity(0)), "machine": platform.platform(),
-            "commit": subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip(),
-            "medians": medians, "results": results,
+            "load_before": load, "commit": commit(), "medians": medians, "results": results,
         },
         indent=1,
     ))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
@@ -22,11 +27,13 @@ def status_bytes(pid: int, field: str) -> int:
 
 
 def private_bytes(pid: int) -> int:
-    """What a process alone holds in memory: private pages, shared segments aside."""
-    total = 0
+    """What a process alone holds in memory: private pages; shared segments (memfd) aside."""
+    total, shared = 0, False
     try:
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith(("Private_Clean:", "Private_Dirty:")):
+        for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+            if "-" in line.split(" ", 1)[0]:  # a mapping's head line: addresses first, what is mapped last
+                shared = "memfd:" in line
+            elif not shared and line.startswith(("Private_Clean:", "Private_Dirty:")):
                 total += int(line.split()[1]) * 1024
     except OSError:
         pass
@@ -56,6 +63,7 @@ class Contender:
 
     name = ""
     ray: Any = None  # the module, where there is one
+    first_result: Any = 2  # of increment(1)
     get: Callable[[dict, Any], Any]
 
     def start(self) -> None:
@@ -152,6 +160,58 @@ class Raylet(Contender):
         self.ray.shutdown()
 
 
+    def grpc_address(self) -> str:
+        """Where this node's rayletd takes RPCs."""
+        for pid in descendants(os.getpid()):
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+            except OSError:
+                continue
+            if Path(words[0]).name == "rayletd":
+                return words[words.index("--listen") + 1]
+        raise RuntimeError("this node's rayletd is not among this process' descendants")
+
+    @contextmanager
+    def polled(self) -> Iterator[dict]:
+        """Meanwhile another process polls the raylet's metrics; afterwards the dict tells how that went."""
+        poller = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("poller.py")), self.grpc_address()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        found: dict = {}
+        try:
+            assert poller.stdout.readline() == "ready\n"
+            yield found
+        finally:
+            out, _ = poller.communicate(timeout=30)
+            found.update(json.loads(out))
+
+
+class NullRaylet(Raylet):
+    """The scheduler and the driver's connection alone: workers in name only that answer at once with None."""
+
+    name = "raylet, null workers"
+    first_result = None
+
+    def start(self) -> None:
+        import ray
+        from ray.util.dask import ray_dask_get
+
+        self.ray = ray
+        self.session = Path(tempfile.gettempdir()) / f"raylet-bench-{os.getpid()}"
+        self.raylet("start", "--head", "--null-workers", "--num-cpus", str(WORKERS), "--python", sys.executable)
+        ray.init(address=str(self.session))
+        self.get = ray_dask_get
+
+    def raylet(self, *arguments: str) -> None:
+        command = [str(ROOT / "bin" / "raylet"), *arguments, "--session-dir", str(self.session)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, timeout=60)
+
+    def stop(self) -> None:
+        self.ray.shutdown()
+        self.raylet("stop")
+
+
 class RayWheel(Raylet):
     """The Ray of PyPI, in an environment of its own (.venv-ray)."""
 
@@ -167,6 +227,7 @@ class RayWheel(Raylet):
         return Contender.memory(self, peak)
 
 
-ALL = {c.name: c for c in (Raylet, DaskThreads, DaskDistributed, DaskDistributedSaturated, RayWheel)}
+CONTENDERS = (Raylet, NullRaylet, DaskThreads, DaskDistributed, DaskDistributedSaturated, RayWheel)
+ALL = {contender.name: contender for contender in CONTENDERS}
 
 

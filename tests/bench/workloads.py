@@ -97,6 +97,19 @@ def fan_in(contender: Any, tasks: int) -> Iterator[Sample]:
     yield "µs per task", seconds / len(graph) * 1e6
 
 
+def polled_fan_in(contender: Any, tasks: int) -> Iterator[Sample]:
+    graph, key = fan_in_graph(tasks)
+    with contender.polled() as polls:
+        seconds = min(timed(lambda: contender.get(graph, key), tasks) for _ in range(5))
+    yield "tasks per second", len(graph) / seconds
+    yield "longest answer ms", polls["longest_ms"]
+
+
+def null_fan_in(contender: Any, tasks: int) -> Iterator[Sample]:
+    graph, key = fan_in_graph(tasks)
+    yield "tasks per second", len(graph) / timed(lambda: contender.get(graph, key), None)
+
+
 def tree(contender: Any, leaves: int) -> Iterator[Sample]:
     graph, key = tree_graph(leaves)
     seconds = timed(lambda: contender.get(graph, key), leaves * (leaves - 1) // 2)
