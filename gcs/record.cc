@@ -47,10 +47,7 @@ class Writer {
   void id(const Id& value) {
     out_.append(value.binary());
   }
-  std::string finish() && {
-    number(crc32(out_), kChecksumBytes);
-    return std::move(out_);
-  }
+  std::string finish() && { return with_checksum(std::move(out_)); }
 
  private:
   std::string out_;
@@ -131,6 +128,12 @@ std::string big_endian(uint64_t value, int size_bytes) {
 }
 
 }  // namespace
+
+std::string with_checksum(std::string body) {
+  uint32_t checksum = crc32(body);
+  for (size_t i = 0; i < kChecksumBytes; ++i) body.push_back(static_cast<char>(checksum >> (8 * i)));
+  return body;
+}
 
 const char* to_string(Table table) {
   switch (table) {

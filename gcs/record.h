@@ -94,6 +94,9 @@ std::string encode(const JobRecord& record);
 std::string encode(const GraphPartRecord& record);
 std::string encode(const NameRecord& record);
 
+// `body` with its checksum: what a record's body becomes on its way to disk. For tests that damage bodies.
+std::string with_checksum(std::string body);
+
 Result<NodeRecord> decode_node(std::string_view stored);
 Result<JobRecord> decode_job(std::string_view stored);
 Result<GraphPartRecord> decode_graph_part(std::string_view stored);

@@ -4,9 +4,11 @@
 #include <iostream>
 #include <string>
 
+#include "gcs/record.h"
 #include "protocol/codec/id_codec.h"
 #include "protocol/codec/random_words.h"
 #include "protocol/codec/session_codec.h"
+#include "protocol/wire/head.pb.h"
 #include "protocol/wire/store.pb.h"
 
 namespace raylet {
@@ -69,6 +71,73 @@ v1::ClientFrame random_frame(Rng& rng) {
   return frame;
 }
 
+// A node, its job, a graph and a name, in any order: one request of head_request_fuzz.
+std::string random_head_request(Rng& rng) {
+  std::string node(16, static_cast<char>(1 + rng.below(2)));
+  std::string job(16, static_cast<char>(3 + rng.below(2)));
+  std::string graph(16, static_cast<char>(5 + rng.below(2)));
+  std::string actor(28, static_cast<char>(7 + rng.below(2)));
+  std::string bytes;
+  int kind = 0;
+  switch (rng.below(6)) {
+    case 0: {
+      v1::RegisterNodeRequest request;
+      request.mutable_info()->set_node(node);
+      request.mutable_info()->set_incarnation(1 + rng.below(2));
+      bytes = request.SerializeAsString();
+      break;
+    }
+    case 1: {
+      v1::HeartbeatRequest request;
+      request.set_node(node);
+      request.set_incarnation(1);
+      request.add_jobs(job);
+      bytes = request.SerializeAsString();
+      kind = 1;
+      break;
+    }
+    case 2: {
+      v1::RegisterJobRequest request;
+      request.mutable_info()->set_job(job);
+      request.mutable_info()->set_node(node);
+      bytes = request.SerializeAsString();
+      kind = 4;
+      break;
+    }
+    case 3: {
+      v1::RecordGraphRequest request;
+      request.set_graph(graph);
+      request.set_job(job);
+      request.set_owner(node);
+      request.set_owner_incarnation(1);
+      request.set_part(static_cast<uint32_t>(rng.below(3)));
+      request.set_last(rng.chance(0.3));
+      request.set_record("record");
+      bytes = request.SerializeAsString();
+      kind = 7;
+      break;
+    }
+    case 4: {
+      v1::RegisterNameRequest request;
+      request.set_name("name");
+      request.set_actor(actor);
+      request.set_job(job);
+      request.set_node(node);
+      bytes = request.SerializeAsString();
+      kind = 10;
+      break;
+    }
+    default: {
+      v1::EndJobRequest request;
+      request.set_job(job);
+      bytes = request.SerializeAsString();
+      kind = 5;
+    }
+  }
+  kind += 13 * static_cast<int>(rng.below(15));
+  return std::string(1, static_cast<char>(kind)) + static_cast<char>(bytes.size()) + bytes;
+}
+
 void make_seeds(const std::filesystem::path& corpus) {
   Rng rng(7);
   for (int i = 0; i < 60; ++i) {
@@ -91,6 +160,13 @@ void make_seeds(const std::filesystem::path& corpus) {
       packets += frame;
     }
     write(corpus / "packet_stream_fuzz", i, packets);
+    std::string requests;
+    for (int request = 0; request < 20; ++request) requests += random_head_request(rng);
+    write(corpus / "head_request_fuzz", i, requests);
+    GraphPartRecord part{{1, 2}, {3, 4}, {5, 6}, {7}, static_cast<uint32_t>(i), rng.chance(0.5), "chunk"};
+    NameRecord name{"ns", random_string(rng, 9), random_object_id(rng), {3, 4}, {5, 6}, rng.chance(0.5), "handle"};
+    std::string record = i % 2 == 0 ? encode(part) : encode(name);
+    write(corpus / "head_record_fuzz", i, record.substr(0, record.size() - 4));  // the target adds a checksum
   }
 }
 

@@ -11,7 +11,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-30}
 [ $# -gt 0 ] && shift
-targets=${*:-client_frame_fuzz graph_chunk_fuzz packet_stream_fuzz store_command_fuzz head_record_fuzz}
+targets=${*:-client_frame_fuzz graph_chunk_fuzz packet_stream_fuzz store_command_fuzz head_record_fuzz head_request_fuzz}
 out=build/fuzz
 jobs=${FUZZ_JOBS:-2}
 
@@ -24,7 +24,7 @@ command -v clang++ >/dev/null || {
 }
 
 mkdir -p "$out/obj" "$out/gen/protocol/wire"
-for proto in common session store; do
+for proto in common session store head; do
   protoc -I . --cpp_out="$out/gen" "protocol/wire/$proto.proto"
 done
 
@@ -34,7 +34,8 @@ sources="protocol/words/ids.cc protocol/words/resources.cc protocol/codec/id_cod
   protocol/codec/session_codec.cc protocol/codec/random_words.cc
   plasma/core/arena.cc plasma/core/object_table.cc plasma/core/segment_table.cc plasma/core/slab_table.cc
   plasma/core/store.cc plasma/ipc/packet.cc daemons/raylet/frame_codec.cc daemons/store/store_codec.cc
-  gcs/record.cc
+  gcs/record.cc gcs/cluster.cc gcs/graph_table.cc gcs/name_table.cc gcs/node_table.cc gcs/view.cc
+  daemons/head/head_codec.cc $out/gen/protocol/wire/head.pb.cc
   $out/gen/protocol/wire/common.pb.cc $out/gen/protocol/wire/session.pb.cc $out/gen/protocol/wire/store.pb.cc"
 programs="tests/fuzz/make_seeds.cc tests/fuzz/canary_fuzz.cc"
 for target in $targets; do
