@@ -21,9 +21,6 @@ class DriverSession {
   // What may wait for a driver that does not read. A packet counts as kPacketCostBytes more than it holds.
   static constexpr size_t kQueuedBytesMax = 256 << 20;
   static constexpr size_t kPacketCostBytes = 512;
-  // Credit is given back in pieces of this size, so that a driver of small graphs is not woken for each; so
-  // much of it may be withheld.
-  static constexpr uint64_t kCreditPieceBytes = 1 << 20;
   // A driver's output lines are dropped rather than queued beyond this.
   static constexpr size_t kQueuedForOutputMax = 4 << 20;
 
@@ -76,7 +73,6 @@ class DriverSession {
   uint64_t pid_ = 0;
   State state_ = State::kNew;
   int64_t credit_bytes_ = 0;
-  uint64_t withheld_credit_bytes_ = 0;
   uint64_t owed_bytes_ = 0;         // credit that is not worth a frame yet
   uint64_t credit_step_bytes_ = 0;  // what is: a sixteenth of all
   Alarm hello_alarm_;
