@@ -56,6 +56,13 @@ class RayContext(dict):
         shutdown()
 
 
+# What workers are forked with if the driver has it: imports that take long.
+_PRELOADED = (
+    "numpy", "pandas", "pyarrow", "dask", "dask.array", "dask.bag", "dask.dataframe", "xarray",
+    "ray.util.dask",
+)
+
+
 def init(
     address: Optional[str] = None,
     *,
@@ -206,7 +213,7 @@ def _job_setup(environment: Dict[str, str]) -> wire.JobSetup:
         path = os.path.abspath(path) if path else directory
         if path and path not in paths:
             paths.append(path)
-    preload = [name for name in ("numpy", "pandas", "dask", "pyarrow", "xarray") if name in sys.modules]
+    preload = [name for name in _PRELOADED if name in sys.modules]
     return wire.JobSetup(
         sys_path=paths, working_directory=directory, script=_runtime.script_name(),
         preload_modules=preload, environment=environment,

@@ -153,6 +153,8 @@ class Walk:
             except TypeError:  # a tuple with something in it that has no hash
                 usual = False
             number = numbers.get(id(value[0])) if usual else None
+            if number is None and usual:
+                number = self._number_of(value[0])
             if number is None:
                 self._add_any(key, value, before)
             elif missing:
@@ -164,6 +166,13 @@ class Walk:
                 known[key] = 2 * task
                 if key in wanted:
                     self._builder.want(task)
+
+    def _number_of(self, function: Any) -> Optional[int]:
+        """None if the function has to be put, or can't be pickled, which _add_task tells."""
+        try:
+            return self._builder.function_number(function)
+        except UnpicklableError:
+            return None
 
     def _push(self, key: Hashable, before: Any, missing: List[Hashable]) -> None:
         """Add what is missing first, then come back."""
