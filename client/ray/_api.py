@@ -15,7 +15,7 @@ import cloudpickle
 
 from ray import _runtime, _shield, _terminal, exceptions
 from ray._actor import ActorClass, ActorHandle
-from ray._node import PrivateNode, Target, find_running, resolve
+from ray._node import PrivateNode, Target, find_running, heavy_modules, resolve
 from ray._ref import ObjectRef, adopt
 from ray._remote_function import RemoteFunction
 from ray._runtime import current_session
@@ -54,13 +54,6 @@ class RayContext(dict):
 
     def __exit__(self, *reason: Any) -> None:
         shutdown()
-
-
-# What workers are forked with if the driver has it: imports that take long.
-_PRELOADED = (
-    "numpy", "pandas", "pyarrow", "dask", "dask.array", "dask.bag", "dask.dataframe", "xarray",
-    "ray.util.dask",
-)
 
 
 def init(
@@ -213,10 +206,9 @@ def _job_setup(environment: Dict[str, str]) -> wire.JobSetup:
         path = os.path.abspath(path) if path else directory
         if path and path not in paths:
             paths.append(path)
-    preload = [name for name in _PRELOADED if name in sys.modules]
     return wire.JobSetup(
         sys_path=paths, working_directory=directory, script=_runtime.script_name(),
-        preload_modules=preload, environment=environment,
+        preload_modules=heavy_modules(), environment=environment,
     )
 
 

@@ -170,6 +170,8 @@ class PrivateNode:
         arguments += _flags(options)
         environment = dict(os.environ)
         environment.setdefault("PYTHONHASHSEED", "0")
+        # The first workers are forked before this process can say what it will need.
+        environment.setdefault("RAYLET_PRELOAD", ",".join(heavy_modules()))
         self._complaints = tempfile.TemporaryFile()
         try:
             self._process: Optional[subprocess.Popen] = subprocess.Popen(
@@ -232,6 +234,17 @@ class PrivateNode:
             os.close(self._lifeline)
             self._process.returncode = 0  # not ours to wait for
             self._process = None
+
+
+_HEAVY = (
+    "numpy", "scipy", "pandas", "pyarrow", "dask", "dask.array", "dask.bag", "dask.dataframe", "xarray",
+    "ray.util.dask",
+)
+
+
+def heavy_modules() -> List[str]:
+    """What this process has imported that takes long and does no harm in a zygote."""
+    return [name for name in _HEAVY if name in sys.modules]
 
 
 def _flags(options: Dict[str, Any]) -> List[str]:

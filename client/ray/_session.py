@@ -130,7 +130,10 @@ class Session:
         self._credit = self._credit_max = int(self.info.graph_credit_bytes) or (64 << 20)
         self.slabs: Optional[Slabs] = None
         if carrier.shares_memory:
-            self.slabs = Slabs(self.store, self._lease_slab, int(self.info.slab_bytes) or (1 << 20))
+            self.slabs = Slabs(
+                self.store, self._lease_slab, int(self.info.slab_bytes) or (1 << 20),
+                int(self.info.store_capacity_bytes),
+            )
 
     def _say_hello(self, hello: wire.Hello) -> wire.HelloReply:
         self.send(wire.ClientFrame(hello=hello))

@@ -35,6 +35,8 @@ _MADV_POPULATE_WRITE = 23
 PAGE_BYTES = mmap.PAGESIZE
 PRIVATE_MAPPING_BYTES_MIN = 1 << 20
 _ALIGNMENT = 64
+_SHARED_BYTES_MAX = 4 << 20
+_SIMILAR_OBJECTS = 4
 _REGION_SHIFT = 18
 _POPULATE_BYTES_MIN = 256 << 10
 # Larger values go through the file where the mapping is cold: 100 MB take 24 ms of one core instead of 42,
@@ -272,11 +274,16 @@ class Slabs:
 
     # `lease(size_bytes)` asks the raylet and waits: (slab, segment, offset, size).
     def __init__(
-        self, store: Store, lease: Callable[[int], Tuple[int, int, int, int]], usual_bytes: int
+        self, store: Store, lease: Callable[[int], Tuple[int, int, int, int]], usual_bytes: int,
+        capacity_bytes: int,
     ) -> None:
         self._store = store
         self._lease = lease
         self._usual_bytes = usual_bytes
+        # Larger ones get a slab of exact size.
+        self._shared_bytes_max = max(
+            usual_bytes // 4, min(_SHARED_BYTES_MAX, capacity_bytes // 64 // _SIMILAR_OBJECTS)
+        )
         self._lock = threading.Lock()
         self._leasing = threading.Lock()
         self._current: Optional[_Slab] = None
@@ -290,7 +297,7 @@ class Slabs:
         return slab.number, offset
 
     def _place(self, size_bytes: int) -> Tuple[_Slab, int]:
-        if size_bytes > self._usual_bytes // 4:
+        if size_bytes > self._shared_bytes_max:
             slab = self._new_slab(size_bytes)
             with self._lock:
                 slab.retired = True
@@ -306,7 +313,8 @@ class Slabs:
                 placed = self._place_in_current(size_bytes)
                 if placed is not None:
                     return placed
-            slab = self._new_slab(self._usual_bytes)
+            # Room for a few more of the kind: a lease is a round trip through raylet and store.
+            slab = self._new_slab(max(self._usual_bytes, _SIMILAR_OBJECTS * size_bytes))
             with self._lock:
                 old, self._current = self._current, slab
                 if old is not None:
@@ -314,7 +322,7 @@ class Slabs:
                     self._return_if_done(old)
                 placed = self._place_in_current(size_bytes)
         if placed is None:
-            raise OSError(f"a slab of {slab.size_bytes} bytes came where {self._usual_bytes} were asked")
+            raise OSError(f"a slab of {slab.size_bytes} bytes came, too small for {size_bytes}")
         return placed
 
     def reported(self, slab_numbers: List[int]) -> None:
@@ -338,7 +346,8 @@ class Slabs:
         slab = self._current
         if slab is None:
             return None
-        offset = (slab.used + _ALIGNMENT - 1) & -_ALIGNMENT
+        alignment = _ALIGNMENT if size_bytes < PRIVATE_MAPPING_BYTES_MIN else PAGE_BYTES
+        offset = ((slab.offset + slab.used + alignment - 1) & -alignment) - slab.offset
         if offset + size_bytes > slab.size_bytes:
             return None
         slab.used = offset + size_bytes

@@ -25,8 +25,9 @@ import select
 import signal
 import socket
 import sys
+import threading
 import time
-from typing import Optional
+from typing import Iterable, Optional
 
 import cloudpickle
 
@@ -36,6 +37,12 @@ from ray._worker import main as worker_main
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
+# Arrays of some MB come and go with every task: their memory stays with the process instead of being given
+# back and faulted in again.
+_MMAP_BYTES = 32 << 20
+_TRIM_BYTES = 64 << 20
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -47,6 +54,8 @@ class Zygote:
         self._raylet = os.getppid()
 
     def run(self) -> None:
+        """Import what RAYLET_PRELOAD names, say that it is ready, obey."""
+        self._import([name for name in os.environ.pop("RAYLET_PRELOAD", "").split(",") if name])
         self._tell(
             wire.ZygoteEvent(
                 ready=wire.ZygoteReady(
@@ -75,11 +84,18 @@ class Zygote:
             if self._has_command():
                 # Forking comes first; whoever needs the module imports it then.
                 return
+            self._import([name])
+        gc.collect()
+
+    @staticmethod
+    def _import(names: Iterable[str]) -> None:
+        for name in names:
+            if threading.active_count() > 1:
+                return  # a module started a thread: none more, and forking has to be good enough
             try:
                 importlib.import_module(name)
             except Exception as error:
                 print(f"zygote: can't preload {name}: {error}", file=sys.stderr, flush=True)
-        gc.collect()
 
     def _has_command(self) -> bool:
         return bool(select.select([self._channel], [], [], 0)[0])
@@ -167,6 +183,11 @@ class Zygote:
         _libc.prctl(_PR_SET_NAME, b"ray-worker", 0, 0, 0)
         if os.getppid() != self._raylet:
             raise SystemExit(0)
+        try:
+            _libc.mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
+            _libc.mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES)
+        except AttributeError:  # another C library
+            pass
         random.seed()
         numpy = sys.modules.get("numpy")
         if numpy is not None:
