@@ -32,12 +32,15 @@ def meet(name):
 class Driver:
     """A driver in a process of its own, with a directory in which its tasks leave signs."""
 
-    def __init__(self, node: Node, script: str) -> None:
+    def __init__(self, node: Node, script: str, address: str = "") -> None:
         self.directory = node.directory / "signs"
         self.directory.mkdir(exist_ok=True)
         self.process = subprocess.Popen(
             [sys.executable, "-c", PRELUDE + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**node.environment, "RAY_ADDRESS": str(node.session), "FAULT_DIRECTORY": str(self.directory)},
+            env={
+                **node.environment, "RAY_ADDRESS": address or str(node.session),
+                "FAULT_DIRECTORY": str(self.directory),
+            },
         )
 
     def pids_at(self, name: str, count: int = 1, limit_s: float = 20) -> list[int]:
