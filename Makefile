@@ -66,7 +66,8 @@ asan: bootstrap ## the C++ tests under AddressSanitizer and UBSan
 tsan: bootstrap ## the C++ tests under ThreadSanitizer
 	$(bazel_test) --config=tsan //...
 
-fuzz: bootstrap ## every decoder of outside bytes, FUZZ_SECONDS (30) each
+fuzz: ## every decoder of outside bytes, FUZZ_SECONDS (30) each
+	@deploy/bootstrap.sh --fuzz
 	@tests/fuzz/run.sh $(FUZZ_SECONDS)
 
 clean: ## remove what was built (not .venv)

@@ -3,6 +3,7 @@
 # Python environments. Run again it looks, finds everything in place and changes nothing.
 #
 #   deploy/bootstrap.sh            packages and .venv
+#   deploy/bootstrap.sh --fuzz     also Clang
 #   deploy/bootstrap.sh --oldest   also .venv-oldest (the oldest Dask, for tests)
 #   deploy/bootstrap.sh --ray      also .venv-ray (the Ray wheel, for the benchmark); its failure is no failure
 set -eu
@@ -25,7 +26,7 @@ as_root() {
 install_packages() {
   command -v dpkg-query >/dev/null 2>&1 ||
     fail "expected Debian 12 (no dpkg-query here); elsewhere install the counterparts of deploy/packages.txt by hand"
-  wanted=$(sed 's/#.*//' deploy/packages.txt)
+  wanted=$(sed 's/#.*//' "$@")
   # shellcheck disable=SC2086  # a list of words
   present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |
     sed -n 's/^installed //p' | sort -u || true)
@@ -37,8 +38,6 @@ install_packages() {
   say "installing:$missing"
   # Debian's redis-server package starts a service of its own, which nobody here wants: Raylet starts its own
   # Redis on a private socket. policy-rc.d keeps it from starting, disabling from starting at the next boot.
-  had_redis=no
-  echo "$present" | grep -qx redis-server && had_redis=yes
   made_policy=no
   if [ ! -e /usr/sbin/policy-rc.d ]; then
     printf '#!/bin/sh\nexit 101\n' | as_root tee /usr/sbin/policy-rc.d >/dev/null
@@ -55,9 +54,9 @@ install_packages() {
     tail -n 20 build/bootstrap-apt.log >&2
     fail "apt-get failed (exit $status); all of it is in build/bootstrap-apt.log"
   }
-  if [ "$had_redis" = no ] && [ -d /run/systemd/system ]; then
-    as_root systemctl disable --quiet --now redis-server.service || true
-  fi
+  case "$missing" in
+    *redis-server*) [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now redis-server || true ;;
+  esac
 }
 
 # environment DIRECTORY REQUIREMENTS: skipped when the requirements are those that it was made with.
@@ -83,12 +82,13 @@ environment() {
 }
 
 mkdir -p build
-install_packages
+install_packages deploy/packages.txt
 environment .venv deploy/requirements.txt || exit 1
 for option in "$@"; do
   case "$option" in
+    --fuzz) install_packages deploy/packages-fuzz.txt ;;
     --oldest) environment .venv-oldest deploy/requirements-oldest.txt || exit 1 ;;
     --ray) environment .venv-ray deploy/requirements-ray.txt no-client || say "going on without the Ray wheel" ;;
-    *) fail "unknown option $option: expected --oldest or --ray" ;;
+    *) fail "unknown option $option: expected --fuzz, --oldest or --ray" ;;
   esac
 done
