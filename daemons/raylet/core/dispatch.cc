@@ -14,6 +14,7 @@ constexpr double kTaskOverheadUs = 3;
 // Less work than this is not worth another message to another worker.
 constexpr double kWorthSpreadingUs = 60;
 constexpr uint32_t kBatchesInFlightMax = 2;
+constexpr Duration kReserveAfter = std::chrono::seconds(5);
 }  // namespace
 
 double Node::State::work_of(const Function& function) const { return function.duration_us + kTaskOverheadUs; }
@@ -152,15 +153,50 @@ bool Node::State::dispatch_one(Job& job) {
       const TaskRow& row = lane.graph->row(lane.queue.top().task);
       preferred = lane.graph->group(row.group).last_worker;
     }
+    if (reserved_ != nullptr && reserved_ != &of_shape) continue;
     Worker* worker = choose_worker(job, shape, of_shape.shape, preferred);
-    if (worker == nullptr) continue;
-    if (send_batch(*worker, job, of_shape, share_of(job, of_shape))) return true;
+    if (worker == nullptr) {
+      of_shape.waits_since = std::min(of_shape.waits_since, now_);
+      continue;
+    }
+    if (!send_batch(*worker, job, of_shape, share_of(job, of_shape))) continue;
+    of_shape.waits_since = Instant{INT64_MAX};
+    if (reserved_ == &of_shape) reserved_ = nullptr;
+    return true;
   }
   return false;
 }
 
+// Tasks that want much would wait for ever while small ones take every CPU that comes free.
+void Node::State::reserve_for_starved() {
+  reserved_ = nullptr;
+  Instant longest = now_;
+  Instant next{INT64_MAX};
+  size_t kinds = 0;
+  for (auto& [id, job] : jobs_) {
+    for (Job::ShapeLanes& of_shape : job->shapes) {
+      if (of_shape.lanes.empty() || !shapes_[of_shape.shape].feasible) {
+        of_shape.waits_since = Instant{INT64_MAX};
+        continue;
+      }
+      ++kinds;
+      if (of_shape.waits_since == Instant{INT64_MAX}) continue;
+      Instant due = of_shape.waits_since + kReserveAfter;
+      if (due > now_) {
+        next = std::min(next, due);
+      } else if (of_shape.waits_since < longest) {
+        longest = of_shape.waits_since;
+        reserved_ = &of_shape;
+      }
+    }
+  }
+  if (kinds < 2) reserved_ = nullptr;
+  if (kinds > 1 && reserved_ == nullptr && next < Instant{INT64_MAX}) wake_by(next);
+}
+
 void Node::State::dispatch() {
   let_go_held_back();
+  reserve_for_starved();
   bool sent = true;
   std::vector<Job*> turns;
   while (sent) {

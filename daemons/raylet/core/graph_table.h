@@ -171,6 +171,7 @@ struct Graph {
   uint32_t unfinished = 0;
   uint32_t in_flight = 0;  // entries of batches; cancelled ones too
   uint32_t live_objects = 0;
+  uint32_t outliving = 0;  // objects of rows that were let go
   uint32_t live_sealed = 0;
   uint32_t finished = 0;
   uint32_t failed = 0;

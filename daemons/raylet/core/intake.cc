@@ -130,6 +130,22 @@ void Node::State::on(ChunkArrived& event) {
     give_credit(*session, chunk->wire_bytes);
     return;
   }
+  if (graph == nullptr && objects_.has_loose_of(chunk->graph)) {
+    // Likewise, and it has been let go since; what is held of its results answers for it.
+    if (chunk->last) emit(ReportGraphEnd{session->id, chunk->graph, Failure{}});
+    give_credit(*session, chunk->wire_bytes);
+    return;
+  }
+  if (auto ended = ended_.find(chunk->graph); graph == nullptr && ended != ended_.end()) {
+    if (ended->second.job != job->id) {
+      return refuse(bad_chunk("graph " + chunk->graph.hex() + " was another job's; choose 16 random bytes for each"));
+    }
+    if (chunk->last) {
+      emit(ReportGraphEnd{session->id, chunk->graph, ended->second.failure ? *ended->second.failure : Failure{}});
+    }
+    give_credit(*session, chunk->wire_bytes);
+    return;
+  }
   Failure wrong = check_chunk(*session, *job, graph, *chunk);
   if (wrong.code != FailureCode::kNone) {
     if (graph != nullptr && graph->job == job && graph->session == session->id && !graph->last) {

@@ -86,6 +86,7 @@ struct Job {
     uint32_t shape = 0;
     int32_t priority = 0;
     std::set<Lane*, LaneOrder> lanes;
+    Instant waits_since{INT64_MAX};  // for resources, without getting any
   };
   std::vector<ShapeLanes> shapes;
   uint64_t ready = 0;  // at least the tasks that are kReady in its lanes

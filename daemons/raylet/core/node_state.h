@@ -5,6 +5,7 @@
 // another on a worklist, and graphs that may be over on `ending_`; settle() works them off after each event.
 #pragma once
 
+#include <deque>
 #include <map>
 #include <memory>
 #include <string>
@@ -98,6 +99,7 @@ struct Node::State {
   void consider_release(Graph& graph);
   void release_block(Graph& graph, uint32_t block);
   void release_graph(Graph& graph);
+  void remember_ended(const Graph& graph);
   void report_end(Graph& graph);
   void report_progress(Graph& graph, bool now_or_never);
   const std::string& name_of(const Graph& graph, const TaskRow& row) const;
@@ -111,6 +113,7 @@ struct Node::State {
   bool is_under_pressure() const;
   bool is_held_back(const Graph& graph, uint32_t task) const;
   void let_go_held_back();
+  void reserve_for_starved();
   void take_resources(Worker& worker, uint32_t shape);
   void give_resources(Worker& worker);
 
@@ -239,6 +242,7 @@ struct Node::State {
 
   Resources available_;
   bool contended_ = false;             // several jobs have ready tasks
+  const void* reserved_ = nullptr;     // Job::ShapeLanes that waited long: others leave what is free to it
   Resources owed_;                     // what workers that were blocked took beyond it
   uint32_t tasks_in_flight_ = 0;
   uint64_t task_count_ = 0;            // rows known
@@ -279,6 +283,15 @@ struct Node::State {
     std::string name;
   };
   std::unordered_map<Ticket, PendingFind> pending_finds_;
+
+  struct EndedGraph {
+    JobId job;
+    FailurePtr failure;
+    uint32_t outliving = 0;  // of its objects
+    bool recent = false;     // in ended_order_
+  };
+  std::unordered_map<GraphId, EndedGraph> ended_;
+  std::deque<GraphId> ended_order_;
 
   std::vector<uint32_t> doomed_;
   struct Failing {

@@ -262,6 +262,21 @@ TEST_CASE("a graph sent twice runs once") {
   CHECK(node.finish_all() == 1);
 }
 
+TEST_CASE("a graph that is sent again after it was let go, while its results are held, does not run again") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  for (int i = 0; i < 2; ++i) {
+    ChunkBuilder chunk(7);
+    chunk.function(1, "f").task().wanted(0);
+    node.submit(driver, chunk);
+    node.finish_all();
+    CHECK(node.all<ReportGraphEnd>().size() == static_cast<size_t>(i + 1));
+    CHECK(node.all<SendBatch>().size() == 1);
+    CHECK(node.all<GiveCredit>().size() == static_cast<size_t>(i + 1));
+  }
+  CHECK(node.node.report(node.now).object_count == 1);
+}
+
 TEST_CASE("a put is held by who put it and can be an input") {
   NodeHarness node(options_with(1));
   SessionId driver = node.driver();
@@ -579,6 +594,50 @@ TEST_CASE("a graph is recorded only when it still runs after a while") {
   CHECK(recorded() == 1);
   REQUIRE(!node.all<ReportProgress>().empty());
   CHECK(node.all<ReportProgress>().back().durable);
+}
+
+TEST_CASE("a graph that is sent again after it ended is told of its end and does not run again") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().wanted(0);
+  node.submit(driver, chunk);
+  CHECK(node.finish_all() == 1);
+  CHECK(node.node.report(node.now).graphs.empty());
+  node.ended.clear();
+  node.submit(driver, chunk);
+  CHECK(node.running.empty());
+  CHECK(node.ended.contains(GraphId{0, 7}));
+  RequestId request = node.get(driver, {object(7, 0)});
+  CHECK(node.answers[request.number].size() == 1);
+  node.tell(ReferencesChanged{driver, {}, {object(7, 0)}, {}});
+  CHECK(node.node.report(node.now).object_count == 0);
+}
+
+TEST_CASE("a task that wants much is not starved by small ones") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  ChunkBuilder small(7);
+  small.function(1, "small");
+  for (int i = 0; i < 100; ++i) small.task();
+  node.submit(driver, small);
+  ChunkBuilder large(8);
+  TaskOptions wish;
+  REQUIRE(wish.resources.set("CPU", 2).ok());
+  uint32_t option = large.option(wish);
+  large.function(2, "large").task({}, 2, 1, option).wanted(0);
+  node.submit(driver, large);
+  // Each small one takes a second, and as one ends the next takes its place.
+  auto runs_large = [&] { return !node.running.empty() && node.running.front().function == "large"; };
+  int ended = 0;
+  while (!runs_large()) {
+    REQUIRE(++ended < 30);
+    node.pass(std::chrono::seconds(1));
+    node.finish(node.running.front(), "v", 1'000'000);
+  }
+  CHECK(ended > 4);
+  while (!node.running.empty()) node.finish(node.running.front(), "v", 1'000'000);
+  CHECK(node.ended.size() == 2);
 }
 
 }  // namespace

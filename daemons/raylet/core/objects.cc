@@ -160,6 +160,13 @@ void Node::State::free_object(uint32_t number) {
     if (object.future) {
       if (Graph* to_come = graphs_.find(object.id.graph)) --to_come->future_objects;
     }
+    if (object.outlives) {
+      if (Graph* maker = graphs_.find(object.id.graph)) {
+        --maker->outliving;
+      } else if (auto ended = ended_.find(object.id.graph); ended != ended_.end()) {
+        if (--ended->second.outliving == 0 && !ended->second.recent) ended_.erase(ended);
+      }
+    }
     objects_.unloosen(number);
     if (!actors_.empty()) actor_unheld(object.id);
   }

@@ -8,6 +8,7 @@ namespace raylet {
 
 namespace {
 constexpr size_t kProgressTasksMax = 1024;
+constexpr size_t kEndedRemembered = 4096;  // graphs
 constexpr Duration kProgressEvery = std::chrono::milliseconds(20);
 }  // namespace
 
@@ -301,6 +302,8 @@ void Node::State::release_block(Graph& graph, uint32_t b) {
     auto loosen = [&](uint32_t number) {
       if (number == 0) return;
       objects_.loosen(number);
+      objects_[number].outlives = true;
+      ++graph.outliving;
       --graph.live_objects;
     };
     if (row.return_count == 1) {
@@ -330,6 +333,19 @@ void Node::State::release_block(Graph& graph, uint32_t b) {
   }
 }
 
+// Sent again, a graph that is over must not run again: not while its results are held, and not soon after.
+void Node::State::remember_ended(const Graph& graph) {
+  ended_[graph.id] = {graph.job->id, graph.failure, graph.outliving, true};
+  ended_order_.push_back(graph.id);
+  while (ended_order_.size() > kEndedRemembered) {
+    auto oldest = ended_.find(ended_order_.front());
+    ended_order_.pop_front();
+    if (oldest == ended_.end()) continue;
+    oldest->second.recent = false;
+    if (oldest->second.outliving == 0) ended_.erase(oldest);
+  }
+}
+
 void Node::State::release_graph(Graph& graph) {
   for (uint32_t b = 0; b < graph.blocks.size(); ++b) {
     if (graph.blocks[b]) release_block(graph, b);
@@ -341,6 +357,7 @@ void Node::State::release_graph(Graph& graph) {
   }
   unrecorded_.erase(graph.sequence);
   --graph.job->graphs;
+  remember_ended(graph);
   graphs_.remove(graph);
 }
 
