@@ -5,6 +5,7 @@
 namespace raylet {
 
 void TimelineTable::sent(Instant now, SendBatch& batch, uint64_t pid) {
+  if (function_names_.size() > kFunctionNamesMax) function_names_.clear();
   for (const FunctionDef& function : batch.functions) function_names_.try_emplace(function.number, function.name);
   auto record = std::make_unique<Batch>();
   record->worker = batch.worker;

@@ -21,6 +21,8 @@ namespace raylet {
 class TimelineTable {
  public:
   static constexpr uint64_t kFinishedMax = 100'000;
+  // Beyond it the names of older functions are forgotten.
+  static constexpr size_t kFunctionNamesMax = 100'000;
 
   struct Entry {
     std::string name;

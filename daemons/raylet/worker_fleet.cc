@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <utility>
 
 #include "daemons/kit/log.h"
 #include "daemons/raylet/child_process.h"
@@ -261,13 +262,14 @@ void WorkerFleet::exited(WorkerId id, int status) {
   auto found = workers_.find(id);
   if (found == workers_.end()) return;
   WorkerProcess& worker = *found->second;
+  pid_t pid = std::exchange(worker.pid, 0);  // reaped: the number may be another's
   worker.carrier().drain();
   bool arrived = worker.state == WorkerProcess::State::kArrived;
   worker.state = WorkerProcess::State::kGone;
   if (worker.stop_asked) {
-    spdlog::debug("worker left worker={} pid={} by={}", id.number, worker.pid, describe(status));
+    spdlog::debug("worker left worker={} pid={} by={}", id.number, pid, describe(status));
   } else {
-    spdlog::warn("worker died worker={} pid={} job={} by={}", id.number, worker.pid, worker.job.hex(), describe(status));
+    spdlog::warn("worker died worker={} pid={} job={} by={}", id.number, pid, worker.job.hex(), describe(status));
   }
   std::string last_words;
   if (!worker.stop_asked) last_words = read_tail(worker.stderr_path, kLastWordsBytesMax);
