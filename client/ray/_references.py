@@ -17,6 +17,9 @@ from typing import Deque, Dict, Iterable, List, Optional
 from ray._wire import session_pb2 as wire
 
 
+_IDS_AT_ONCE_MAX = 500_000  # of each kind in one message; the rest follows in the next
+
+
 class References:
     """Counts of one session. Thread-safe."""
 
@@ -64,7 +67,7 @@ class References:
             released = []
             counts = self._counts
             dropped = self.dropped
-            for _ in range(len(dropped)):
+            for _ in range(min(len(dropped), _IDS_AT_ONCE_MAX)):
                 id = dropped.popleft()
                 count = counts.get(id, 0)
                 if count > 1:
@@ -81,7 +84,7 @@ class References:
                 held = [id for id in held if id not in both]
                 released = [id for id in released if id not in both]
         unpins: Dict[bytes, int] = {}
-        for _ in range(len(self.unpinned)):
+        for _ in range(min(len(self.unpinned), _IDS_AT_ONCE_MAX)):
             id = self.unpinned.popleft()
             unpins[id] = unpins.get(id, 0) + 1
             self.pins -= 1
