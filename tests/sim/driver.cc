@@ -123,10 +123,12 @@ TaskPlan Driver::plan_task(bool in_open_graph) {
   if (rng.chance(0.05)) task.return_bytes.assign(rng.below(4), 64);
   if (scenario.large_values) {
     for (uint64_t& bytes : task.return_bytes) {
-      if (rng.chance(0.4)) bytes = 70'000 + rng.below(rng.chance(0.2) ? 6'000'000 : 400'000);
+      // In a small store the inputs of any one task must fit all the same.
+      const bool may_be_huge = scenario.store_bytes > (uint64_t{100} << 20) && rng.chance(0.2);
+      if (rng.chance(0.4)) bytes = 70'000 + rng.below(may_be_huge ? 6'000'000 : 200'000);
     }
   }
-  if (rng.chance(0.05)) task.cpus = rng.chance(0.5) ? 0.5 : scenario.cpus;
+  if (rng.chance(0.05)) task.cpus = rng.chance(0.5) || scenario.actors ? 0.5 : scenario.cpus;
   using Kind = TaskPlan::Kind;
   if (scenario.raises && rng.chance(0.01)) task.kind = Kind::kRaises;
   if (scenario.raises && rng.chance(0.02)) task.kind = Kind::kRaisesOnce;
@@ -202,7 +204,8 @@ GraphPlan Driver::plan_graph() {
 void Driver::submit_graph() {
   Rng& rng = world_.rng;
   GraphPlan& plan = world_.oracle.add(plan_graph());
-  const bool hold_all = rng.chance(0.2);
+  // A graph that may run before it is whole keeps only what is held or read already.
+  const bool hold_all = !plan.fail_fast || rng.chance(0.2);
   std::vector<uint64_t> wanted{plan.tasks.size() - 1};
   for (uint64_t count = rng.below(3); count > 0; --count) wanted.push_back(rng.below(plan.tasks.size()));
   std::sort(wanted.begin(), wanted.end());
@@ -228,7 +231,7 @@ void Driver::send_chunks(const GraphPlan& plan, bool hold_all, std::vector<uint6
     }
     GraphChunk chunk = make_chunk(plan, first, count, first + count == plan.tasks.size(), hold_all, its, functions_);
     credit_owed_bytes_ += chunk.wire_bytes;
-    const bool again = rng.chance(0.02);
+    const bool again = count == plan.tasks.size() && rng.chance(0.02);
     if (again) {
       credit_owed_bytes_ += chunk.wire_bytes;
       say(ChunkArrived{session_, chunk});
@@ -264,7 +267,8 @@ void Driver::make_actor() {
   TaskPlan task;
   task.kind = TaskPlan::Kind::kCreates;
   task.salt = world_.rng.next();
-  task.cpus = world_.rng.chance(0.5) ? 0 : 0.5;
+  // An actor keeps what it asks for as long as it lives: one at most, so that the rest can always run.
+  task.cpus = number_ == 1 && actors_.empty() && calls_.empty() && world_.scenario.cpus >= 2 ? 0.5 : 0;
   task.retries_max = 0;
   task.duration = world_.micros(100, 20'000);
   if (world_.rng.chance(0.5)) task.actor_name = "name" + std::to_string(world_.rng.below(2));
@@ -505,19 +509,34 @@ void Driver::collect() {
 }
 
 std::string Driver::waits_for() const {
-  std::string text = "driver " + std::to_string(number_) + " state " + std::to_string(static_cast<int>(state_));
-  if (credit_owed_bytes_ > 0) text += "; credit of " + std::to_string(credit_owed_bytes_) + " bytes";
-  text += "; slabs " + std::to_string(slab_requests_.size()) + "; names " + std::to_string(name_requests_.size());
-  for (const GraphId& graph : running_) text += "\n  end of graph " + graph.hex();
+  std::string text = "driver " + std::to_string(number_) + " in state " + std::to_string(static_cast<int>(state_));
+  if (credit_owed_bytes_ > 0) text += ", for credit of " + std::to_string(credit_owed_bytes_) + " bytes";
+  text += ", for " + std::to_string(slab_requests_.size()) + " slabs and " + std::to_string(name_requests_.size()) +
+          " names";
+  for (const GraphId& graph : running_) text += "\n  the end of graph " + graph.hex();
   for (const auto& [request, get] : gets_) {
-    for (const ObjectId& id : get.ids) {
-      text += "\n  object " + id.hex();
-      if (world_.node->is_up()) {
-        Explanation why = world_.node->node().explain(world_.now(), id.hex());
-        text += ": " + why.kind + " " + why.state + ": " + why.reason;
-        for (const std::string& detail : why.details) text += "; " + detail;
-      }
+    for (const ObjectId& id : get.ids) text += "\n  " + explain(id.hex());
+  }
+  return text;
+}
+
+// Follows what waits for what down to what waits for nothing.
+std::string Driver::explain(std::string id) const {
+  std::string text = "object " + id;
+  constexpr int kStepsMax = 300;
+  for (int step = 0; step < kStepsMax && world_.node->is_up(); ++step) {
+    Explanation why = world_.node->node().explain(world_.now(), id);
+    std::string next;
+    for (const std::string& detail : why.details) {
+      constexpr const char* kWaitsFor = "waits for ";
+      if (detail.rfind(kWaitsFor, 0) == 0) next = detail.substr(std::string(kWaitsFor).size(), 56);
     }
+    if (next.empty()) {
+      text += (step > 0 ? " waits for " + id : "") + ": " + why.kind + " " + why.state + ": " + why.reason;
+      for (const std::string& detail : why.details) text += "; " + detail;
+      return text;
+    }
+    id = next;
   }
   return text;
 }

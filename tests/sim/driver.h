@@ -40,6 +40,7 @@ class Driver : public Endpoint {
     StoredAt at;
   };
 
+  std::string explain(std::string id) const;
   Actor me() const { return {Who::kDriver, number_}; }
   void say(Event event) { world_.node->say(session_, std::move(event)); }
   void connect();

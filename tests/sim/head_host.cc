@@ -52,6 +52,7 @@ void HeadHost::kill() {
     unwritten_.pop_front();
   }
   unwritten_.clear();
+  writing_ = false;
   cluster_.reset();
   open_calls_.clear();
   inbox_.clear();
@@ -441,6 +442,17 @@ void HeadHost::acknowledge(const Call& call) {
              },
              call.record);
   check_acknowledged();
+}
+
+std::string HeadHost::owes() const {
+  std::string text;
+  for (const Call& call : calls_) {
+    text += " ticket " + std::to_string(call.ticket.number) +
+            (call.is_question ? " a question" : " record kind " + std::to_string(call.record.index())) + " of job " +
+            call.job.hex() + " graph " + call.graph.hex() + " name " + call.name + ", tried " +
+            std::to_string(call.tries) + " times;";
+  }
+  return text;
 }
 
 void HeadHost::finish(size_t at, Persisted answer) {

@@ -38,6 +38,7 @@ class HeadHost {
   void find_name(FindName effect);
 
   bool is_idle() const { return calls_.empty(); }
+  std::string owes() const;  // what it has not answered
   size_t records_on_disk(Table table) const;
 
  private:

@@ -7,6 +7,46 @@
 #include "tests/sim/worker.h"
 
 namespace raylet::sim {
+namespace {
+
+// In the order of the variants.
+constexpr const char* kEventNames[] = {
+    "<- DriverArrived", "<- WorkerArrived", "<- SessionClosed", "<- ChunkArrived", "<- GetAsked",
+    "<- GetCancelled", "<- ReferencesChanged", "<- PutArrived", "<- SlabAsked", "<- SlabReturned",
+    "<- CancelAsked", "<- KillActorAsked", "<- FindActorAsked", "<- ResultsArrived", "<- WorkerBlocked",
+    "<- BatchesRetracted", "<- WorkerExited", "<- WorkerStartFailed", "<- SlabLeased", "<- SlabRefused",
+    "<- ObjectsEvicted", "<- StoreUsageChanged", "<- StoreDied", "<- StoreReturned", "<- Persisted",
+    "<- NameFound", "<- Tick",
+};
+static_assert(std::size(kEventNames) == std::variant_size_v<Event>);
+constexpr const char* kEffectNames[] = {
+    "-> SendBatch", "-> RetractBatches", "-> InterruptTask", "-> StartWorker", "-> StopWorker", "-> AnswerGet",
+    "-> GrantSlab", "-> Refuse", "-> GiveCredit", "-> ReportProgress", "-> ReportGraphEnd", "-> TellDriver",
+    "-> AnswerFindActor", "-> Acknowledge", "-> CloseSession", "-> StoreLeaseSlab", "-> StoreSeal",
+    "-> StorePin", "-> StoreUnpin", "-> StoreFree", "-> StoreReturnSlab", "-> StoreEndSession", "-> Persist",
+    "-> FindName", "-> WakeAt",
+};
+static_assert(std::size(kEffectNames) == std::variant_size_v<Effect>);
+
+// The numbers that tell most of an event or an effect.
+struct Gist {
+  uint64_t a = 0;
+  uint64_t b = 0;
+};
+template <typename Message>
+Gist gist_of(const Message& message) {
+  Gist gist;
+  if constexpr (requires { message.session.number; }) gist.a = message.session.number;
+  if constexpr (requires { message.worker.number; }) gist.a = message.worker.number;
+  if constexpr (requires { message.ticket.number; }) gist.a = message.ticket.number;
+  if constexpr (requires { message.batch + 1; }) gist.b = message.batch;
+  if constexpr (requires { message.id.task; }) gist.b = message.id.task;
+  if constexpr (requires { message.request.number; }) gist.b = message.request.number;
+  if constexpr (requires { message.slab.number; }) gist.b = message.slab.number;
+  return gist;
+}
+
+}  // namespace
 
 void NodeHost::start() {
   ++life_;
@@ -116,7 +156,8 @@ void NodeHost::step() {
                             std::make_move_iterator(inbox_.begin() + static_cast<ptrdiff_t>(count)));
   inbox_.erase(inbox_.begin(), inbox_.begin() + static_cast<ptrdiff_t>(count));
   for (const Event& event : events) {
-    world_.note({Who::kNode}, "event", event.index());
+    Gist gist = std::visit([](const auto& e) { return gist_of(e); }, event);
+    world_.note({Who::kNode}, kEventNames[event.index()], gist.a, gist.b);
   }
   effects_.clear();
   node_->step(world_.now(), events, effects_);
@@ -153,7 +194,8 @@ void NodeHost::account(const Effect& effect) {
 
 void NodeHost::perform(Effect& effect) {
   auto number_of = [](auto id) { return id.number; };
-  world_.note({Who::kNode}, "effect", effect.index());
+  Gist gist = std::visit([](const auto& e) { return gist_of(e); }, effect);
+  world_.note({Who::kNode}, kEffectNames[effect.index()], gist.a, gist.b);
   std::visit(
       Overloaded{
           [&](SendBatch& e) {

@@ -148,8 +148,16 @@ std::optional<std::string> Oracle::unexplained(const ObjectId& id, const Failure
   if (explained) {
     return std::nullopt;
   }
-  return "failure " + std::to_string(static_cast<int>(failure.code)) + " (" + failure.message + ") of object " +
-         id.hex() + " has no cause";
+  std::string text = "failure " + std::to_string(static_cast<int>(failure.code)) + " (" + failure.message +
+                     ") of object " + id.hex() + " has no cause; its task";
+  if (const TaskPlan* plan = find(id.task_id())) {
+    text += " is of kind " + std::to_string(static_cast<int>(plan->kind)) + ", ran " + std::to_string(plan->runs) +
+            " times and reads";
+    for (const ObjectId& input : plan->inputs) text += " " + input.hex();
+  } else {
+    text += " is none: it was put";
+  }
+  return text;
 }
 
 std::string encode(const Content& content, uint64_t size_bytes) {

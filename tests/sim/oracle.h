@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <optional>
 #include <set>
@@ -50,7 +51,7 @@ struct TaskPlan {
 struct GraphPlan {
   GraphId id;
   bool fail_fast = true;
-  std::vector<TaskPlan> tasks;
+  std::deque<TaskPlan> tasks;  // those that run are pointed to while an open graph grows
   bool nested = false;
 };
 

@@ -173,7 +173,7 @@ void Worker::run_task() {
     return fail_task({FailureCode::kTaskCancelled, "interrupted before it began"});
   }
   ++plan->runs;
-  world_.note(me(), "runs", id.index, task.attempt, plan->runs);
+  world_.note(me(), "runs", id.index, id.graph.low, plan->runs);
   if (plan->kind == TaskPlan::Kind::kPoison) {
     world_.require(plan->runs <= static_cast<uint32_t>(plan->retries_max) + 1, "W4",
                    "a task that kills its workers is tried more often than it may be", me());
@@ -305,6 +305,8 @@ void Worker::make_results() {
     if (bytes > kInlineBytesMax) sealed_bytes += in_granules(bytes);
   }
   if (sealed_bytes > 0 && (!slab_ || slab_->used_bytes + sealed_bytes > slab_->at.size_bytes)) {
+    // What was sealed in it must be known before it goes.
+    flush();
     if (slab_) world_.node->say(session_, SlabReturned{session_, slab_->id});
     slab_.reset();
     slab_request_ = {next_request_++};

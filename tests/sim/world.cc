@@ -145,7 +145,7 @@ void World::require_nothing_left() {
   require(store->is_up(), "P2", "the store is not running", {Who::kStore});
   none(store->store()->usage().object_count, "objects in the store", Who::kStore);
   none(store->store()->usage().slab_bytes, "leased bytes in the store", Who::kStore);
-  require(head->is_idle(), "P2", "the head still owes answers", {Who::kHead});
+  require(head->is_idle(), "P2", "the head still owes answers:" + head->owes(), {Who::kHead});
   none(head->records_on_disk(Table::kJobs), "jobs on disk", Who::kRedis);
   none(head->records_on_disk(Table::kGraphs), "parts of graphs on disk", Who::kRedis);
   none(head->records_on_disk(Table::kNames), "names on disk", Who::kRedis);
