@@ -6,14 +6,13 @@ import atexit
 import inspect
 import os
 import platform
-import signal
 import sys
 import warnings
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple, Union
 
 import cloudpickle
 
-from ray import _runtime, _shield, _terminal, exceptions
+from ray import _runtime, _shield, _terminal
 from ray._actor import ActorClass, ActorHandle
 from ray._node import PrivateNode, Target, find_running, heavy_modules, resolve
 from ray._ref import ObjectRef, adopt

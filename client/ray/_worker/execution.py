@@ -15,13 +15,12 @@ import os
 import pickle
 import signal
 import sys
-import threading
 from collections import deque
 from time import perf_counter_ns
 from typing import Any, Callable, Deque, Dict, List, Optional, Set, Tuple
 
 from ray import _shield
-from ray._calls import Dep, load_group, run
+from ray._calls import run
 from ray._calls_buffer import Parent
 from ray._failures import from_exception
 from ray._serialize import (
@@ -30,6 +29,8 @@ from ray._serialize import (
 from ray._session import Session
 from ray._wire import common_pb2 as wire_common
 from ray._wire import session_pb2 as wire
+from ray._worker.code import Function, Group, NotPicklable, unpicklable_failure, why
+from ray._worker.reports import FAILED, HANDED_BACK, RETRY, Reports
 
 _REPORT_AFTER_NS = 1_000_000
 _REPORT_RESULTS_MAX = 64
@@ -38,153 +39,8 @@ _SHORT_NS = 1_000_000
 _SIMPLE_BYTES_MAX = 4096
 _FUNCTION = wire.FunctionDef.FUNCTION
 _ACTOR_CLASS = wire.FunctionDef.ACTOR_CLASS
-_OK, _FAILED, _HANDED_BACK, _RETRY = 0, 1, 2, 3
-
-
-class _Function:
-    """A function as it came; unpickled at its first use."""
-
-    __slots__ = ("name", "pickled", "kind", "call", "error", "mean_ns")
-
-    def __init__(self, definition: wire.FunctionDef) -> None:
-        self.name = definition.name
-        self.pickled = definition.pickled
-        self.kind = definition.kind
-        self.call: Optional[Callable] = None
-        self.mean_ns = -1  # not known
-
-
-class _Group:
-    """A group's bytes, and its entries while all of them are as they were pickled."""
-
-    __slots__ = ("blob", "entries")
-
-    def __init__(self, blob: bytes) -> None:
-        self.blob = blob
-        self.entries: Optional[List[Any]] = None
-
-    def take(self, position: int) -> Any:
-        """The entry; one that was taken before is unpickled again, since the task may have changed it."""
-        entries = self.entries
-        if entries is None or entries[position] is _TAKEN:
-            entries = self.entries = load_group(self.blob)
-        entry = entries[position]
-        entries[position] = _TAKEN
-        return entry
-
-
-class _Taken:
-    pass
-
-
-_TAKEN = _Taken()
-
-
-class _NotPicklable(Exception):
-    """Code, arguments or a result that can't be (un)pickled; `reason` says which and why."""
-
-    def __init__(self, reason: str, cause: BaseException) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.cause = cause
-
-
-class Reports:
-    """Results that were not reported yet, of one batch, as the columns of a Results message."""
-
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.batch = 0
-        self._clear()
-
-    def _clear(self) -> None:
-        self.count = 0
-        self.bytes = 0
-        self.positions: List[int] = []
-        self.statuses: List[int] = []
-        self.return_counts: List[int] = []
-        self.return_kinds: List[int] = []
-        self.inline_values: List[bytes] = []
-        self.sealed: List[wire.Sealed] = []
-        self.contained: List[wire.Contained] = []
-        self.failures: List[wire_common.Failure] = []
-        self.durations_us: List[int] = []
-        self.all_ok = True
-        self.all_single = True
-        self.all_inline = True
-
-    def add_inline(self, position: int, value: bytes, duration_us: int) -> None:
-        """One result, small."""
-        self.count += 1
-        self.bytes += len(value)
-        self.positions.append(position)
-        self.statuses.append(_OK)
-        self.return_counts.append(1)
-        self.return_kinds.append(0)
-        self.inline_values.append(value)
-        self.durations_us.append(duration_us)
-
-    def add(
-        self, position: int, results: List[Tuple[Any, List[bytes]]], duration_us: int
-    ) -> None:
-        """Results as (bytes or Sealed, ids of references inside)."""
-        for result, contained in results:
-            if contained:
-                ordinal = len(self.return_kinds)
-                self.contained.append(
-                    wire.Contained(return_ordinal=ordinal, ids=b"".join(contained))
-                )
-            if type(result) is bytes:
-                self.return_kinds.append(wire.RETURN_INLINE)
-                self.inline_values.append(result)
-                self.bytes += len(result)
-            else:
-                self.return_kinds.append(wire.RETURN_SEALED)
-                self.sealed.append(result)
-                self.all_inline = False
-        self.count += 1
-        self.positions.append(position)
-        self.statuses.append(_OK)
-        self.return_counts.append(len(results))
-        if len(results) != 1:
-            self.all_single = False
-        self.durations_us.append(duration_us)
-
-    def add_failure(
-        self, position: int, status: int, failure: Optional[wire_common.Failure], duration_us: int = 0
-    ) -> None:
-        self.count += 1
-        self.positions.append(position)
-        self.statuses.append(status)
-        self.all_ok = False
-        self.durations_us.append(duration_us)
-        if failure is not None:
-            self.failures.append(failure)
-
-    def send(self) -> None:
-        """Called by the session's flush, in its order."""
-        if not self.count:
-            return
-        results = wire.Results(
-            batch=self.batch, positions=self.positions, inline_values=self.inline_values,
-            durations_us=self.durations_us,
-        )
-        if not self.all_ok:
-            results.statuses.extend(self.statuses)
-        if not self.all_single:
-            results.return_counts.extend(self.return_counts)
-        if not self.all_inline:
-            results.return_kinds.extend(self.return_kinds)
-            results.sealed.extend(self.sealed)
-        if self.contained:
-            results.contained.extend(self.contained)
-        if self.failures:
-            results.failures.extend(self.failures)
-        sealed = self.sealed
-        self._clear()
-        self._session.send(wire.ClientFrame(results=results))
-        if sealed and self._session.slabs is not None:
-            self._session.slabs.reported([one.slab for one in sealed])
+_SIZED_TYPES = frozenset({str, bytes})
+_NOT_MADE = object()
 
 
 class _Blocking:
@@ -211,8 +67,8 @@ class Execution:
         self.blocking = _Blocking(self)
         self.streams: List[Any] = []
         self.leaving = False
-        self._functions: Dict[int, _Function] = {}
-        self._groups: Dict[int, _Group] = {}
+        self._functions: Dict[int, Function] = {}
+        self._groups: Dict[int, Group] = {}
         self._batches: Deque[wire.RunBatch] = deque()
         self._last_read = 0
         self._filters: Dict[bytes, Any] = {}
@@ -267,9 +123,9 @@ class Execution:
 
     def _take_in(self, batch: wire.RunBatch) -> None:
         for definition in batch.functions:
-            self._functions[definition.number] = _Function(definition)
+            self._functions[definition.number] = Function(definition)
         for group in batch.groups:
-            self._groups[group.number] = _Group(group.blob)
+            self._groups[group.number] = Group(group.blob)
         for number in batch.dropped_groups:
             self._groups.pop(number, None)
         gap = batch.follows and batch.follows != self._last_read
@@ -313,7 +169,7 @@ class Execution:
         self._session.send(
             wire.ClientFrame(
                 results=wire.Results(
-                    batch=batch.batch, positions=positions, statuses=[_HANDED_BACK] * len(positions),
+                    batch=batch.batch, positions=positions, statuses=[HANDED_BACK] * len(positions),
                     durations_us=[0] * len(positions),
                 )
             )
@@ -438,7 +294,7 @@ class Execution:
             input_at += input_count
             if self._cancelled and (batch.batch, position) in self._cancelled:
                 self._unpin(batch, [position])
-                reports.add_failure(position, _FAILED, self._cancelled_failure())
+                reports.add_failure(position, FAILED, self._cancelled_failure())
                 position += 1
                 continue
             values: List[Any] = []
@@ -449,7 +305,7 @@ class Execution:
                     missing = self._load_inputs(batch, encoded, inline_inputs, kept, values)
                     if missing:
                         self._in_user_code = False
-                        reports.add_failure(position, _HANDED_BACK, None)
+                        reports.add_failure(position, HANDED_BACK, None)
                         position += 1
                         continue
                 entry = self._entry(groups, group_numbers[position], group_positions[position])
@@ -503,14 +359,14 @@ class Execution:
         self._last_report_ns = perf_counter_ns()
 
     @staticmethod
-    def _entry(groups: Dict[int, _Group], number: int, position: int) -> Any:
+    def _entry(groups: Dict[int, Group], number: int, position: int) -> Any:
         try:
             return groups[number].take(position)
         except KeyError:
             raise
         except Exception as error:
-            raise _NotPicklable(
-                f"its arguments could not be unpickled on the worker: {_why(error)}", error
+            raise NotPicklable(
+                f"its arguments could not be unpickled on the worker: {why(error)}", error
             ) from error
 
     def _load_inputs(
@@ -538,17 +394,17 @@ class Execution:
                     else:
                         values.append(earlier[index & 255])
             except Exception as error:
-                raise _NotPicklable(
-                    f"its input {number} could not be unpickled on the worker: {_why(error)}", error
+                raise NotPicklable(
+                    f"its input {number} could not be unpickled on the worker: {why(error)}", error
                 ) from error
         return missing
 
-    def _unpickle_function(self, function: _Function) -> Callable:
+    def _unpickle_function(self, function: Function) -> Callable:
         try:
             call = function.call = pickle.loads(function.pickled)
         except Exception as error:
-            raise _NotPicklable(
-                f"its code could not be unpickled on the worker: {_why(error)}", error
+            raise NotPicklable(
+                f"its code could not be unpickled on the worker: {why(error)}", error
             ) from error
         return call
 
@@ -571,7 +427,7 @@ class Execution:
         try:
             serialized = serialize(value)
         except UnpicklableError as error:
-            raise _NotPicklable(f"{what} can't be pickled: {error}", error) from error
+            raise NotPicklable(f"{what} can't be pickled: {error}", error) from error
         session = self._session
         if serialized.size_bytes <= session.inline_bytes_max:
             return serialized.to_bytes(), serialized.contained  # type: ignore[return-value]
@@ -580,7 +436,7 @@ class Execution:
     # ------------------------------------------------------------ actors
 
     def _run_actor_task(
-        self, function: _Function, entry: Any, values: List[Any], batch: wire.RunBatch, position: int
+        self, function: Function, entry: Any, values: List[Any], batch: wire.RunBatch, position: int
     ) -> Any:
         if function.kind == _ACTOR_CLASS:
             cls = function.call or self._unpickle_function(function)
@@ -605,25 +461,25 @@ class Execution:
     # ------------------------------------------------------------ what goes wrong
 
     def _report_error(
-        self, position: int, function: _Function, error: BaseException, duration_us: int
+        self, position: int, function: Function, error: BaseException, duration_us: int
     ) -> None:
         reports = self.reports
         name = self._name
         assert self._batch is not None
         running = (self._batch.batch, position)
         if isinstance(error, KeyboardInterrupt) and running in self._cancelled:
-            reports.add_failure(position, _FAILED, self._cancelled_failure(), duration_us)
+            reports.add_failure(position, FAILED, self._cancelled_failure(), duration_us)
             return
-        if isinstance(error, _NotPicklable):
-            failure = _unpicklable_failure(error, name)
-            reports.add_failure(position, _FAILED, failure, duration_us)
+        if isinstance(error, NotPicklable):
+            failure = unpicklable_failure(error, name)
+            reports.add_failure(position, FAILED, failure, duration_us)
             return
         if isinstance(error, UnpicklableError):
-            failure = _unpicklable_failure(_NotPicklable(str(error), error), name)
-            reports.add_failure(position, _FAILED, failure, duration_us)
+            failure = unpicklable_failure(NotPicklable(str(error), error), name)
+            reports.add_failure(position, FAILED, failure, duration_us)
             return
         failure = from_exception(error, name, skip_frames=2)
-        status = _RETRY if self._is_worth_a_retry(position, error) else _FAILED
+        status = RETRY if self._is_worth_a_retry(position, error) else FAILED
         reports.add_failure(position, status, failure, duration_us)
 
     def _is_worth_a_retry(self, position: int, error: BaseException) -> bool:
@@ -653,33 +509,3 @@ class Execution:
     def _forget_cancel(self, batch: int, position: int) -> None:
         self._interrupted = None
         self._cancelled = {named for named in self._cancelled if named > (batch, position)}
-
-
-_SIZED_TYPES = frozenset({str, bytes})
-_NOT_MADE = object()
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, ModuleNotFoundError) and error.name:
-        return (
-            f"the module {error.name!r} is missing there ({type(error).__name__}: {error}). Install it "
-            "for the workers' Python, or make it importable: the driver's sys.path and working directory "
-            "reach the workers, but packages must be there"
-        )
-    return f"{type(error).__name__}: {error}"
-
-
-def _unpicklable_failure(error: _NotPicklable, name: str) -> wire_common.Failure:
-    message = f"{name}: {error.reason}"
-    cause = error.cause
-    if isinstance(cause, ModuleNotFoundError):
-        shown: Exception = ModuleNotFoundError(message, name=cause.name)
-    else:
-        shown = TypeError(message)
-    failure = from_exception(shown, name, code=wire_common.TASK_UNPICKLABLE)
-    failure.message = message
-    if isinstance(cause, UnpicklableError):
-        failure.traceback = f"{type(shown).__name__}: {message}\n"
-    else:
-        failure.traceback = from_exception(cause, name).traceback + f"{type(shown).__name__}: {message}\n"
-    return failure
