@@ -123,6 +123,7 @@ void Node::State::on(ChunkArrived& event) {
   if (graph != nullptr && graph->job == job && chunk->first_task + chunk->task_count <= graph->arrived &&
       (chunk->first_task < graph->arrived || graph->last)) {
     // Sent again after an interruption: twice is once.
+    learn_functions(*session, *job, *chunk);
     graph->session = session->id;
     if (graph->end_reported && chunk->last) {
       emit(ReportGraphEnd{session->id, graph->id, graph->failure ? *graph->failure : Failure{}});
@@ -130,19 +131,21 @@ void Node::State::on(ChunkArrived& event) {
     give_credit(*session, chunk->wire_bytes);
     return;
   }
-  if (graph == nullptr && objects_.has_loose_of(chunk->graph)) {
-    // Likewise, and it has been let go since; what is held of its results answers for it.
-    if (chunk->last) emit(ReportGraphEnd{session->id, chunk->graph, Failure{}});
-    give_credit(*session, chunk->wire_bytes);
-    return;
-  }
+  // Likewise, and it has been let go since. (Puts may share a graph's id, so what counts is that it ended.)
   if (auto ended = ended_.find(chunk->graph); graph == nullptr && ended != ended_.end()) {
     if (ended->second.job != job->id) {
       return refuse(bad_chunk("graph " + chunk->graph.hex() + " was another job's; choose 16 random bytes for each"));
     }
+    learn_functions(*session, *job, *chunk);
     if (chunk->last) {
       emit(ReportGraphEnd{session->id, chunk->graph, ended->second.failure ? *ended->second.failure : Failure{}});
     }
+    give_credit(*session, chunk->wire_bytes);
+    return;
+  }
+  if (graph != nullptr && graph->job == job && graph->cancelled) {
+    // It was on its way when the graph was cancelled.
+    learn_functions(*session, *job, *chunk);
     give_credit(*session, chunk->wire_bytes);
     return;
   }
@@ -209,9 +212,14 @@ uint32_t Node::State::intern_option(Graph& graph, const TaskOptions& options, bo
   return found->second;
 }
 
+// Also of chunks that are dropped: later ones name their functions.
+void Node::State::learn_functions(Session& session, const Job& job, const GraphChunk& chunk) {
+  for (const FunctionDef& def : chunk.functions) session.functions[def.number] = functions_.intern(job.id, def);
+}
+
 void Node::State::absorb(Session& session, Job& job, Graph& graph, const std::shared_ptr<const GraphChunk>& chunk_ptr) {
   const GraphChunk& chunk = *chunk_ptr;
-  for (const FunctionDef& def : chunk.functions) session.functions[def.number] = functions_.intern(job.id, def);
+  learn_functions(session, job, chunk);
   if (session.worker != nullptr) {
     Graph::Submission submission;
     submission.first_task = graph.arrived;

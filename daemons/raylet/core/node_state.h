@@ -42,6 +42,7 @@ struct Node::State {
   // What is wrong with the chunk, before anything is changed. Code kNone: nothing.
   Failure check_chunk(const Session& session, const Job& job, const Graph* graph, const GraphChunk& chunk) const;
   void absorb(Session& session, Job& job, Graph& graph, const std::shared_ptr<const GraphChunk>& chunk);
+  void learn_functions(Session& session, const Job& job, const GraphChunk& chunk);
   uint32_t intern_option(Graph& graph, const TaskOptions& options, bool creation);
   void add_dependency(Graph& graph, uint32_t task, uint32_t edge);
   void open_graph(Graph& graph);

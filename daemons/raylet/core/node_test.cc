@@ -640,5 +640,26 @@ TEST_CASE("a task that wants much is not starved by small ones") {
   CHECK(node.ended.size() == 2);
 }
 
+TEST_CASE("chunks that were on their way when their graph was cancelled are dropped, but not their functions") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  ChunkBuilder start(7);
+  start.function(1, "f").task();
+  start.raw().last = false;
+  node.submit(driver, start);
+  node.tell(CancelAsked{driver, GraphId{0, 7}, {}, false, true, {}});
+  ChunkBuilder rest(7);
+  rest.raw().first_task = 1;
+  rest.function(2, "g").task({}, 2);
+  node.submit(driver, rest);
+  CHECK(node.all<Refuse>().empty());
+  CHECK(node.all<GiveCredit>().size() == 2);
+  ChunkBuilder next(8);
+  next.task({}, 2).wanted(0);
+  node.submit(driver, next);
+  REQUIRE(node.running.size() == 1);
+  CHECK(node.running.front().function == "g");
+}
+
 }  // namespace
 }  // namespace raylet

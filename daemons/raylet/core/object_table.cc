@@ -33,15 +33,11 @@ uint32_t ObjectTable::find_loose(const ObjectId& id) const {
 void ObjectTable::loosen(uint32_t number) {
   objects_[number].graph = 0;
   MUST(loose_.emplace(objects_[number].id, number).second, "two loose objects of one id");
-  ++loose_of_graph_[objects_[number].id.graph];
 }
 
 void ObjectTable::unloosen(uint32_t number) {
   auto found = loose_.find(objects_[number].id);
-  if (found == loose_.end() || found->second != number) return;
-  loose_.erase(found);
-  auto count = loose_of_graph_.find(objects_[number].id.graph);
-  if (--count->second == 0) loose_of_graph_.erase(count);
+  if (found != loose_.end() && found->second == number) loose_.erase(found);
 }
 
 uint32_t ObjectTable::find_share(uint32_t object, uint32_t session) const {

@@ -89,7 +89,6 @@ class ObjectTable {
 
   // Objects that no row points to: puts, results of graphs that were let go, and of tasks still to come.
   uint32_t find_loose(const ObjectId& id) const;
-  bool has_loose_of(const GraphId& graph) const { return loose_of_graph_.contains(graph); }
   void loosen(uint32_t number);
   void unloosen(uint32_t number);
 
@@ -112,7 +111,6 @@ class ObjectTable {
   SlotPool<Share> shares_;
   SlotPool<Wait> waits_;
   std::unordered_map<ObjectId, uint32_t> loose_;
-  std::unordered_map<GraphId, uint32_t> loose_of_graph_;  // how many
 };
 
 }  // namespace raylet

@@ -96,6 +96,7 @@ void Node::State::take_result(Worker& worker, Batch& batch, TaskResult& result) 
                                               name_of(graph, row)));
           return;
         }
+        if (row.attempt < UINT16_MAX) ++row.attempt;
         requeue(graph, task);
         stop_worker(worker, false);
         return;

@@ -254,7 +254,8 @@ void Node::State::on(WorkerExited& event) {
         row.state = TaskState::kWaiting;
         fail_task(graph, ref.task, worker.crash_failure);
       } else {
-        if (ran && row.attempt < UINT16_MAX) ++row.attempt;
+        // It may have run without having been reported: what it submitted then has other names.
+        if (row.attempt < UINT16_MAX) ++row.attempt;
         requeue(graph, ref.task);
       }
     }
