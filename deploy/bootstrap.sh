@@ -55,7 +55,13 @@ install_packages() {
     fail "apt-get failed (exit $status); all of it is in build/bootstrap-apt.log"
   }
   case "$missing" in
-    *redis-server*) [ ! -d /run/systemd/system ] || as_root systemctl disable --quiet --now redis-server || true ;;
+    *redis-server*)
+      if [ -d /run/systemd/system ]; then
+        as_root systemctl disable --quiet --now redis-server || true
+      elif command -v update-rc.d >/dev/null 2>&1; then
+        as_root update-rc.d redis-server disable || true
+      fi
+      ;;
   esac
 }
 
