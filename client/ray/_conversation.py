@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 import threading
+import time
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from ray import _shield, exceptions
@@ -26,6 +27,7 @@ PROTOCOL_VERSION = 1
 REQUEST_S = 30.0
 _HELLO_S = 20.0
 _BLOCK_AFTER_S = 0.001
+_SEGMENT_S = 5.0
 
 
 class Request(Waiter):
@@ -60,6 +62,10 @@ class Conversation:
         # Workers: takes frames that are for them. Those that came right behind the hello wait here.
         self.early_frames: List[Tuple[str, Any]] = []
         self.on_worker_frame: Optional[Callable[[str, Any], None]] = None
+        # Which thread takes a frame in at the moment.
+        self._taker = 0
+        if not self.is_driver:
+            self.store.await_segment = self._await_segment
         self.target: Any = None  # drivers: the address, for calls that go over gRPC
         self.on_output: Callable[[wire.OutputLines], None] = lambda lines: None
         self.on_notice: Callable[[wire.Notice], None] = lambda notice: None
@@ -76,7 +82,13 @@ class Conversation:
         self.info: wire.HelloReply = self._say_hello(hello)
 
     def _say_hello(self, hello: wire.Hello) -> wire.HelloReply:
-        self.send(wire.ClientFrame(hello=hello))
+        try:
+            self.send(wire.ClientFrame(hello=hello))
+        except exceptions.LocalRayletDiedError:
+            raise ConnectionError(
+                f"the raylet at {self.carrier.name} closed the connection at once; its log is "
+                "logs/rayletd.log in the session directory"
+            ) from None
         if not self.waiting.wait(self._hello, _HELLO_S):
             self.carrier.close()
             raise ConnectionError(
@@ -207,6 +219,7 @@ class Conversation:
     def take_frame(self, frame: wire.ServerFrame, descriptor: int) -> None:
         """Act on one frame. Never raises for what came: a bad frame loses the session."""
         body = frame.WhichOneof("body")
+        before, self._taker = self._taker, threading.get_ident()
         try:
             if body == "segment":
                 self.store.add_segment(frame.segment.segment, frame.segment.size_bytes, descriptor)
@@ -224,6 +237,23 @@ class Conversation:
             raise
         except Exception as error:
             self._lose(f"a {body} frame made no sense: {type(error).__name__}: {error}")
+        finally:
+            self._taker = before
+
+    def _await_segment(self, number: int) -> None:
+        """Until the segment has come, but no longer than _SEGMENT_S.
+
+        A raylet that takes unread batches back reads every frame that waits and sends the others again. A
+        frame that this worker reads at that very moment can so overtake the segment that it names.
+        """
+        deadline = time.monotonic() + _SEGMENT_S
+        while not self.store.knows(number) and self.lost is None and time.monotonic() < deadline:
+            if self._taker == threading.get_ident():
+                self._read_ready(None)
+            else:
+                self.waiting.try_read()
+            if not self.store.knows(number):
+                time.sleep(0.0005)
 
     def _take_reply(self, reply: Any) -> None:
         waiter = self._requests.get(reply.request)
@@ -266,15 +296,11 @@ class Conversation:
             "it held are lost. If the node is started again, the next call connects to it; after "
             "ray.init() without an address, call ray.shutdown() and ray.init()."
         )
-        said = getattr(self.carrier, "error", None)
-        if said is not None:
-            self.lost = said
         self._fail_all(self.lost)
 
     def _fail_all(self, error: BaseException) -> None:
         if not self._hello.done:
-            refused = isinstance(error, exceptions.AuthenticationError)
-            self._hello.fail(error if refused else ConnectionError(str(error)))
+            self._hello.fail(ConnectionError(str(error)))
         while self._requests:
             try:
                 self._requests.popitem()[1].fail(error)

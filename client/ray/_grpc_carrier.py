@@ -54,6 +54,8 @@ class GrpcCarrier:
                 f"no raylet answers at {address} (waited {_CONNECT_S:.0f} s); is the node running and the "
                 "address right? `raylet status` on that node tells"
             ) from None
+        if not address.startswith("unix:"):
+            self._show_token(metadata)
         self._outgoing: "queue.Queue[Optional[wire.ClientFrame]]" = queue.Queue(_SEND_AHEAD_MAX)
         self._frames: Deque[wire.ServerFrame] = deque()
         self._gone: Optional[str] = None
@@ -65,6 +67,28 @@ class GrpcCarrier:
         )
         self._reader = threading.Thread(target=self._read, name="ray-grpc-reader", daemon=True)
         self._reader.start()
+
+    def _show_token(self, metadata: List[Tuple[str, str]]) -> None:
+        """A stream that is turned away does not say why; a single call does."""
+        import grpc
+
+        from ray._wire import raylet_pb2, raylet_pb2_grpc
+
+        try:
+            raylet_pb2_grpc.RayletStub(self._channel).GetStatus(
+                raylet_pb2.GetStatusRequest(), metadata=metadata, timeout=_CONNECT_S
+            )
+        except grpc.RpcError as error:
+            self._channel.close()
+            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+                raise exceptions.AuthenticationError(
+                    f"the raylet at {self.name} did not accept the token ({error.details()}); set "
+                    "RAYLET_TOKEN, or RAYLET_TOKEN_PATH to a copy of the node's token file"
+                ) from None
+            raise ConnectionError(
+                f"what answers at {self.name} is no raylet that works: {error.code().name}: "
+                f"{error.details()}"
+            ) from None
 
     def fileno(self) -> int:
         """Readable when frames are there or the stream ended."""
@@ -131,18 +155,10 @@ class GrpcCarrier:
                 self._ring()
         except grpc.RpcError as error:
             reason = f"{error.code().name}: {error.details()}"
-            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
-                self.error = exceptions.AuthenticationError(
-                    f"{self.name} did not accept the token ({error.details()}); set RAYLET_TOKEN, or "
-                    "RAYLET_TOKEN_PATH to a copy of the node's token file"
-                )
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
         self._gone = reason
         self._ring()
-
-    # Set when the stream ended for a reason of its own that the user should read.
-    error: Optional[BaseException] = None
 
     def _ring(self) -> None:
         try:

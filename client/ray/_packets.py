@@ -20,8 +20,11 @@ _SIZE = struct.Struct("<Q")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(4 * 4)
 _WHOLE = b"\0"
 _IN_MEMFD = b"\1"
-_SEND_FLAGS = getattr(socket, "MSG_NOSIGNAL", 0)
-_RECEIVE_FLAGS = getattr(socket, "MSG_CMSG_CLOEXEC", 0) | socket.MSG_DONTWAIT
+# Plain numbers: arithmetic on the socket module's enums takes longer than the call.
+_SEND_FLAGS = int(socket.MSG_NOSIGNAL)
+_WAIT_FLAGS = int(socket.MSG_CMSG_CLOEXEC)
+_RECEIVE_FLAGS = int(socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT)
+_CUT_FLAGS = int(socket.MSG_CTRUNC | socket.MSG_TRUNC)
 
 
 class PacketError(Exception):
@@ -82,7 +85,7 @@ def receive_packet(sock: socket.socket) -> Optional[Tuple[bytes, int]]:
         return None
     except (ConnectionResetError, ConnectionAbortedError) as error:
         raise PeerGone(str(error)) from None
-    if not ancillary and not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC) and packet[:1] == _WHOLE:
+    if not ancillary and not flags & _CUT_FLAGS and packet[:1] == _WHOLE:
         return packet[1:], -1
     return _receive_rare(packet, ancillary, flags)
 
@@ -92,7 +95,7 @@ def wait_for_packet(sock: socket.socket) -> Tuple[bytes, int]:
     while True:
         try:
             packet, ancillary, flags, _ = sock.recvmsg(
-                PACKET_BYTES_MAX + 1, _ANCILLARY_BYTES, _RECEIVE_FLAGS & ~socket.MSG_DONTWAIT
+                PACKET_BYTES_MAX + 1, _ANCILLARY_BYTES, _WAIT_FLAGS
             )
         except BlockingIOError:  # another holder of this end made it non-blocking
             poller = select.poll()
@@ -101,7 +104,7 @@ def wait_for_packet(sock: socket.socket) -> Tuple[bytes, int]:
             continue
         except (ConnectionResetError, ConnectionAbortedError) as error:
             raise PeerGone(str(error)) from None
-        if not ancillary and not flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC) and packet[:1] == _WHOLE:
+        if not ancillary and not flags & _CUT_FLAGS and packet[:1] == _WHOLE:
             return packet[1:], -1
         return _receive_rare(packet, ancillary, flags)
 

@@ -113,6 +113,33 @@ def test_a_wrong_address_is_an_error_that_says_what_to_do(address, error, words,
     assert not ray.is_initialized()
 
 
+def test_a_node_is_reached_over_tcp_with_its_token_only(monkeypatch):
+    directory = Path("/tmp") / f"raylet-tcp-{os.getpid()}"
+    node = subprocess.Popen(
+        [find_program(), "start", "--head", "--block", "--num-cpus", "1", "--session-dir", str(directory),
+         "--listen", "127.0.0.1:0", "--python", sys.executable],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    try:
+        assert until(lambda: (directory / "node.json").exists(), 40)
+        description = json.loads((directory / "node.json").read_text())
+        monkeypatch.setenv("RAYLET_TOKEN", "wrong")
+        with pytest.raises(exceptions.AuthenticationError, match="RAYLET_TOKEN"):
+            ray.init(description["tcp_address"])
+        monkeypatch.delenv("RAYLET_TOKEN")
+        monkeypatch.setenv("RAYLET_TOKEN_PATH", description["token_path"])
+        with ray.init(description["tcp_address"]):
+            assert ray.get(one.remote()) == 1 and ray.cluster_resources()["CPU"] == 1
+            assert ray.get(ray.put(np.ones(500_000))).sum() == 500_000
+    finally:
+        ray.shutdown()
+        node.send_signal(signal.SIGTERM)
+        node.wait(30)
+        import shutil
+
+        shutil.rmtree(directory, ignore_errors=True)
+
+
 def test_resources_of_a_node_that_runs_can_not_be_chosen(shared_node):
     with pytest.raises(ValueError, match="num_cpus"):
         ray.init(str(shared_node.directory), num_cpus=1)
