@@ -171,6 +171,12 @@ class Store:
         self._pins: Dict[int, _Pin] = {}  # by id(): weak references hash as what they refer to
         self._keepers: Dict[int, memoryview] = {}
         self._cold: Deque[Tuple[int, int, int]] = deque()
+        # Workers: waits for a segment that was named and has not come yet.
+        self.await_segment: Optional[Callable[[int], None]] = None
+
+    def knows(self, number: int) -> bool:
+        """Whether the segment has come."""
+        return number in self._segments
 
     def add_segment(self, number: int, size_bytes: int, descriptor: int) -> None:
         """Takes the descriptor over."""
@@ -227,6 +233,9 @@ class Store:
 
     def _known(self, number: int, offset: int, size_bytes: int) -> _Segment:
         segment = self._segments.get(number)
+        if segment is None and self.await_segment is not None:
+            self.await_segment(number)
+            segment = self._segments.get(number)
         if segment is None:
             raise OSError(f"the raylet named segment {number} of the store before it passed it")
         if offset + size_bytes > segment.size_bytes:
