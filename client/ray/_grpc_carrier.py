@@ -80,7 +80,11 @@ class GrpcCarrier:
             )
         except grpc.RpcError as error:
             self._channel.close()
-            if error.code() in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            # The door cancels a call without its token; whether its reason comes first is a race.
+            if error.code() in (
+                grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED,
+                grpc.StatusCode.CANCELLED,
+            ):
                 raise exceptions.AuthenticationError(
                     f"the raylet at {self.name} did not accept the token ({error.details()}); set "
                     "RAYLET_TOKEN, or RAYLET_TOKEN_PATH to a copy of the node's token file"
