@@ -58,7 +58,8 @@ struct TaskRow {
   static constexpr uint32_t kNoReader = UINT32_MAX;
   static constexpr uint32_t kMulti = UINT32_MAX;  // `object` of a task with several results: see Graph::multi
   static constexpr uint8_t kRunAgain = 0x80;  // in `charged`: it was done, and its result was lost
-  static constexpr uint8_t kChargedMax = 0x7f;
+  static constexpr uint8_t kNoLineage = 0x40;  // in `charged`: what it was made of may be gone by now
+  static constexpr uint8_t kChargedMax = 0x3f;
 
   uint32_t function = 0;    // in the FunctionTable
   uint32_t group = 0;       // in Graph::groups
@@ -76,6 +77,7 @@ struct TaskRow {
   TaskState state = TaskState::kWaiting;
   uint8_t charged = 0;  // attempts that count against retries_max, and kRunAgain
 
+  bool has_lineage() const { return (charged & kNoLineage) == 0; }
   bool runs_again() const { return (charged & kRunAgain) != 0; }
 };
 static_assert(sizeof(TaskRow) == 48);
@@ -95,7 +97,7 @@ struct Block {
   std::vector<ExternalRef> externals;
   uint32_t unfinished = 0;
   uint32_t in_flight = 0;
-  uint32_t live_sealed = 0;  // results in the store that only these rows can make again
+  uint32_t live_sealed = 0;  // results that were sealed and that only these rows can make again
 
   uint32_t edge_end(uint32_t row) const {
     return row + 1 < rows.size() ? rows[row + 1].first_edge : static_cast<uint32_t>(edges.size());

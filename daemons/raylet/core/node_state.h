@@ -92,6 +92,7 @@ struct Node::State {
   void unlist_lane(Lane& lane);
   void input_came(Graph& graph, uint32_t task);
   void recount_inputs(Graph& graph, uint32_t task);
+  void note_lineage(Graph& graph, uint32_t task);
   void finish_task(Graph& graph, uint32_t task, const Session& by, TaskResult& result);
   void fail_task(Graph& graph, uint32_t task, const FailurePtr& failure);
   void fail_graph(Graph& graph, const FailurePtr& failure);

@@ -661,5 +661,58 @@ TEST_CASE("chunks that were on their way when their graph was cancelled are drop
   CHECK(node.running.front().function == "g");
 }
 
+TEST_CASE("what was made of something from outside of its graph is not given up by the store") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  node.tell(PutArrived{driver, object(50, 0), make_bytes("input"), {}});
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().external(object(50, 0)).task({0}).wanted(1);
+  node.submit(driver, chunk);
+  node.tell(ReferencesChanged{driver, {}, {object(50, 0)}, {}});
+  node.finish(node.running.front());
+  auto task = node.running.front();
+  SessionId worker = node.workers.at(task.worker.number);
+  node.tell(SlabAsked{worker, RequestId{5}, 1 << 20});
+  TaskResult result = NodeHarness::result_of(task, "", 5);
+  result.returns[0].payload = SealedBytes{node.slabs[5].first, 0, 1000};
+  node.report(task, std::move(result));
+  REQUIRE(node.all<StoreSeal>().size() == 1);
+  CHECK(!node.all<StoreSeal>()[0].remakable);
+  node.tell(ObjectsEvicted{{object(7, 1)}});
+  CHECK(node.stored.contains(object(7, 1)));
+  // Nothing could be made again by it, so the graph need not be kept.
+  CHECK(node.node.report(node.now).graphs.empty());
+}
+
+TEST_CASE("a store that lost everything has what is needed made again, and fails what was put") {
+  NodeHarness node(options_with(1));
+  SessionId driver = node.driver();
+  node.tell(SlabAsked{driver, RequestId{1}, 1 << 20});
+  node.tell(PutArrived{driver, object(50, 0), SealedBytes{node.slabs[1].first, 0, 100}, {}});
+  ChunkBuilder chunk(7);
+  chunk.function(1, "f").task().wanted(0);
+  node.submit(driver, chunk);
+  auto seal_front = [&] {
+    auto task = node.running.front();
+    SessionId worker = node.workers.at(task.worker.number);
+    node.tell(SlabAsked{worker, RequestId{5}, 1 << 20});
+    TaskResult result = NodeHarness::result_of(task, "", 5);
+    result.returns[0].payload = SealedBytes{node.slabs[5].first, 0, 1000};
+    node.report(task, std::move(result));
+  };
+  seal_front();
+  node.tell(StoreDied{});
+  node.stored.clear();
+  node.tell(StoreReturned{false});
+  RequestId of_put = node.get(driver, {object(50, 0)});
+  REQUIRE(node.answers[of_put.number].size() == 1);
+  CHECK(node.answers[of_put.number][0].failure.code == FailureCode::kObjectLost);
+  RequestId of_task = node.get(driver, {object(7, 0)});
+  REQUIRE(node.running.size() == 1);
+  seal_front();
+  REQUIRE(node.answers[of_task.number].size() == 1);
+  CHECK(node.answers[of_task.number][0].kind == ObjectAnswer::Kind::kLocated);
+}
+
 }  // namespace
 }  // namespace raylet

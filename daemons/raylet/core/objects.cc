@@ -183,6 +183,7 @@ void Node::State::free_object(uint32_t number) {
 void Node::State::forget_unsealed(uint32_t number) {
   Object& object = objects_[number];
   if ((object.state != ObjectState::kSealed && object.state != ObjectState::kLost) || object.graph == 0) return;
+  if (!object.remakable) return;
   Graph& graph = graphs_.at(object.graph);
   --graph.live_sealed;
   --graph.block_of(static_cast<uint32_t>(object.id.task)).live_sealed;
@@ -203,7 +204,8 @@ void Node::State::set_value(uint32_t number, Bytes value) {
 void Node::State::set_sealed(uint32_t number, const SlabId& slab, const SealedBytes& sealed,
                              const LeasedSlab& leased, bool remakable) {
   Object& object = objects_[number];
-  if (object.state == ObjectState::kPending && object.graph != 0) {
+  forget_unsealed(number);
+  if (remakable && object.graph != 0) {
     Graph& graph = graphs_.at(object.graph);
     ++graph.live_sealed;
     ++graph.block_of(static_cast<uint32_t>(object.id.task)).live_sealed;

@@ -152,11 +152,25 @@ void Node::State::end_task(Graph& graph, uint32_t task, TaskState state) {
   if (graph.unfinished == 0 || (!graph.fail_fast && block.unfinished == 0)) mark_ending(graph);
 }
 
+// A task can be run again as long as everything that it is made of can be: its graph is kept whole for that,
+// but not what comes from outside of it, nor the blocks of a graph that grows for days.
+void Node::State::note_lineage(Graph& graph, uint32_t task) {
+  TaskRow& row = graph.row(task);
+  if (!row.has_lineage()) return;
+  graph.each_edge(task, [&](Block& block, uint32_t e) {
+    const Edge& edge = block.edges[e];
+    bool kept = graph.fail_fast && !edge.is_external() && graph.row(edge.dep).has_lineage();
+    if (!kept) row.charged |= TaskRow::kNoLineage;
+  });
+}
+
 void Node::State::finish_task(Graph& graph, uint32_t task, const Session& by, TaskResult& result) {
   TaskRow& row = graph.row(task);
   const GraphOption& option = graph.option_of(row);
   bool remakable = option.options.actor.is_nil() && !is_creation(row) &&
                    option.options.retries_max.value_or(options_.retries_default) != 0;
+  note_lineage(graph, task);
+  remakable = remakable && row.has_lineage();
   bool again = row.runs_again();
   double output_bytes = 0;
   for (uint32_t r = 0; r < row.return_count; ++r) {

@@ -139,6 +139,7 @@ void Node::State::requeue(Graph& graph, uint32_t task) {
 void Node::State::retry_or_fail(Graph& graph, uint32_t task, const FailurePtr& failure) {
   TaskRow& row = graph.row(task);
   int32_t retries_max = graph.option_of(row).options.retries_max.value_or(options_.retries_default);
+  retries_max = std::min<int32_t>(retries_max, TaskRow::kChargedMax);
   bool more = retries_max < 0 || (row.charged & TaskRow::kChargedMax) < retries_max;
   if (is_call(graph, row) && !graph.option_of(row).options.retries_max) more = false;
   if (more && (row.charged & TaskRow::kChargedMax) < TaskRow::kChargedMax) ++row.charged;

@@ -50,7 +50,7 @@ void Node::State::validate() const {
       ++live_objects;
       const Object& one = objects_[object];
       MUST(one.live && one.graph == graph->slot && one.id.task == task, "a row names another's object");
-      if (one.state == ObjectState::kSealed || one.state == ObjectState::kLost) ++live_sealed;
+      if ((one.state == ObjectState::kSealed || one.state == ObjectState::kLost) && one.remakable) ++live_sealed;
     };
     std::unordered_map<uint64_t, uint64_t> row_uses;  // by task, of results without an object
     for (uint32_t task = 0; task < graph->arrived; ++task) {
