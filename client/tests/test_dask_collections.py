@@ -1,6 +1,6 @@
 """Every Dask collection computed, persisted and used further, compared with Dask's own scheduler.
 
-Each test runs twice: against the stand-in of graph_fake.py, and on a real node.
+Each test runs three times: against the stand-in of graph_fake.py, and on a real node over both carriers.
 """
 
 from __future__ import annotations
@@ -23,19 +23,24 @@ from ray.util.dask import (
 )
 
 
-@pytest.fixture(scope="module")
-def node():
-    with ray.init(num_cpus=2):
-        yield
+@pytest.fixture(scope="module", params=["stand-in", "local", "grpc"])
+def carrier(request):
+    """Connected to a node over its socket or over gRPC alone, or not at all."""
+    if request.param == "stand-in":
+        yield request.param
+        return
+    node = request.getfixturevalue("shared_node")
+    over_grpc = request.param == "grpc"
+    ray.init(node.description["raylet_address"] if over_grpc else str(node.directory))
+    yield request.param
+    ray.shutdown()
 
 
-@pytest.fixture(params=["stand-in", "node"])
-def put(request, monkeypatch):
+@pytest.fixture
+def put(carrier, monkeypatch):
     """Raylet is Dask's scheduler; gives what makes an object of a value."""
-    if request.param == "node":
-        request.getfixturevalue("node")
-        make = ray.put
-    else:
+    make = ray.put
+    if carrier == "stand-in":
         fake = FakeSession()
         monkeypatch.setattr(scheduler, "current_session", lambda: fake)
         make = fake.put_constant
