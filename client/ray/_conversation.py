@@ -167,7 +167,8 @@ class Conversation:
         self._requests[number] = waiter
         self.send(frame)
         try:
-            self._wait(waiter, timeout_s)
+            # Short, and no reason for a worker to give up its place: not _wait().
+            self.waiting.wait(waiter, timeout_s)
         finally:
             self._requests.pop(number, None)
         if waiter.error is not None:
@@ -188,6 +189,7 @@ class Conversation:
         self._ask(number, wire.ClientFrame(cancel=cancel), REQUEST_S, "barrier", quiet=True)
 
     def _wait(self, waiter: Waiter, timeout_s: Optional[float]) -> bool:
+        """For objects: a task that really waits gives its resources back meanwhile."""
         blocking = self.blocking
         if blocking is None:
             return self.waiting.wait(waiter, timeout_s)
