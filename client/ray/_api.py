@@ -352,14 +352,18 @@ def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> No
     """Cancel the task that makes this object: KeyboardInterrupt where it runs, or with `force` its worker
     is killed. Getting the object raises TaskCancelledError; a task that is done stays done."""
     if not isinstance(ref, ObjectRef):
-        raise TypeError(f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got {type(ref)}.")
+        raise TypeError(
+            f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got {type(ref)}."
+        )
     current_session().cancel_object(ref.binary(), force, recursive)
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
     """End an actor at once; calls that are not done fail with ActorDiedError."""
     if not isinstance(actor, ActorHandle):
-        raise ValueError(f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}.")
+        raise ValueError(
+            f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}."
+        )
     current_session().kill_actor(actor._actor_id, no_restart)
 
 

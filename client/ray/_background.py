@@ -21,8 +21,8 @@ _RELEASE_EVERY_MS = 100
 
 
 class Background:
-    """`flush_calls()` sends buffered calls, `flush()` also what was released; `may_release()` says if dropped references may come;
-    `when_quiet()` is for work that can wait."""
+    """`flush_calls()` sends buffered calls, `flush()` also what was released; `may_release()` says if dropped
+    references may come; `when_quiet()` is for work that can wait."""
 
     def __init__(
         self, descriptor: int, waiting: Optional[Waiting], flush_calls: Callable[[], None],

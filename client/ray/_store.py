@@ -277,8 +277,8 @@ class _Slab:
 class Slabs:
     """Leased memory to write objects into: one slab for small ones, one of exact size for each large one.
 
-    write() takes memory of one; after the frame that seals it was sent, reported() must be called, and slabs that
-    nobody will write to any more go back in take_returns(). Thread-safe.
+    write() takes memory of one; after the frame that seals it was sent, reported() must be called, and
+    slabs that nobody will write to any more go back in take_returns(). Thread-safe.
     """
 
     # `lease(size_bytes)` asks the raylet and waits: (slab, segment, offset, size).
