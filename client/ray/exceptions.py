@@ -111,7 +111,9 @@ class RayTaskError(RayError):
 
     def __str__(self) -> str:
         where = f" (pid={self.pid})" if self.pid else ""
-        name = f"{self.function_name}()" if self.function_name else "a task"
+        name = self.function_name or "a task"
+        if name.replace(".", "_").isidentifier():  # else the key of a Dask task
+            name += "()"
         if self.traceback_str:
             return f"{name}{where} raised:\n{self.traceback_str.rstrip()}"
         return f"{name}{where} raised {self.cause!r}"
