@@ -63,19 +63,21 @@ WorkerFleet::WorkerFleet(Loop& loop, SessionHost& host, ChildTable& children, Ti
               {[this](const WorkerVersions& versions) { handlers_.on_versions(versions, ""); },
                [this](const std::string& trouble) { handlers_.on_versions({}, trouble); },
                [this](WorkerId worker, pid_t pid) { forked(worker, pid); },
-               [this](WorkerId worker, const std::string& reason) { start_failed(worker, reason); }}),
+               [this](WorkerId worker, const std::string& reason) { fork_failed(worker, reason); }}),
       oom_kills_seen_(read_oom_kills()) {}
 
 void WorkerFleet::set_setup(const JobId& job, const JobSetup& setup) { setups_[job] = setup.encoded; }
 
 void WorkerFleet::perform(const StartWorker& effect) {
-  if (leaving_) return;
+  if (!leaving_) start(effect.worker, 1);
+}
+
+void WorkerFleet::start(WorkerId id, int tries) {
   Result<SocketPair> pair = make_socket_pair();
   if (!pair.ok()) {
-    host_.tell(WorkerStartFailed{effect.worker, pair.error().message});
+    host_.tell(WorkerStartFailed{id, pair.error().message});
     return;
   }
-  WorkerId id = effect.worker;
   SessionId session = host_.next_session();
   auto process = std::make_unique<WorkerProcess>(
       loop_, host_.segments(), id, session, std::move(*pair),
@@ -94,6 +96,7 @@ void WorkerFleet::perform(const StartWorker& effect) {
   std::string path = options_.log_directory + "/worker-" + std::to_string(id.number);
   process->stdout_path = path + ".out";
   process->stderr_path = path + ".err";
+  process->tries = tries;
   FileDescriptor theirs = process->duplicate_their_end();
   WorkerProcess& worker = *process;
   workers_[id] = std::move(process);
@@ -238,6 +241,7 @@ void WorkerFleet::greet(WorkerProcess& worker, const v1::ClientFrame& frame) {
   }
   // The hello may overtake the zygote's word on the pid; the worker's own word will do for the core.
   worker.state = WorkerProcess::State::kArrived;
+  worker.claimed_pid = static_cast<pid_t>(frame.hello().pid());
   v1::ServerFrame reply;
   *reply.mutable_hello_reply() = host_.welcome(worker.session(), JobId{});
   (void)worker.carrier().send(reply).ok();
@@ -295,6 +299,18 @@ void WorkerFleet::exited(WorkerId id, int status) {
   remove(worker);
   host_.tell(std::move(event));
   host_.tell(SessionClosed{session, false});
+}
+
+void WorkerFleet::fork_failed(WorkerId id, const std::string& reason) {
+  auto found = workers_.find(id);
+  if (found == workers_.end()) return;
+  // It was born all the same, and the zygote died before it could say so.
+  if (found->second->claimed_pid != 0) return forked(id, found->second->claimed_pid);
+  int tries = found->second->tries;
+  if (tries >= kForkTriesMax || found->second->stop_asked || leaving_) return start_failed(id, reason);
+  spdlog::warn("worker not forked, tried again worker={} reason={}", id.number, reason);
+  remove(*found->second);
+  start(id, tries + 1);
 }
 
 void WorkerFleet::start_failed(WorkerId id, const std::string& reason) {

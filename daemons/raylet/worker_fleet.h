@@ -24,6 +24,8 @@ class WorkerFleet {
  public:
   // From the wish to start it to its hello.
   static constexpr Duration kStartWaitMax = std::chrono::seconds(60);
+  // A fork that fails is asked for again, so that a zygote's death is no worker's.
+  static constexpr int kForkTriesMax = 3;
   // Between "leave" and SIGKILL.
   static constexpr Duration kLeaveWaitMax = std::chrono::seconds(1);
   static constexpr size_t kLastWordsBytesMax = 2'000;
@@ -66,7 +68,9 @@ class WorkerFleet {
  private:
   void receive(WorkerProcess& worker, v1::ClientFrame frame, size_t wire_bytes);
   void greet(WorkerProcess& worker, const v1::ClientFrame& frame);
+  void start(WorkerId worker, int tries);
   void forked(WorkerId worker, pid_t pid);
+  void fork_failed(WorkerId worker, const std::string& reason);
   void exited(WorkerId worker, int status);
   void start_failed(WorkerId worker, const std::string& reason);
   void remove(WorkerProcess& worker);

@@ -45,6 +45,8 @@ class WorkerProcess {
 
   State state = State::kForking;
   pid_t pid = 0;
+  pid_t claimed_pid = 0;     // by its hello, which may come before the zygote's word
+  int tries = 1;             // how often the zygote was asked
   JobId job;                 // from its first batch on
   bool stop_asked = false;   // by a StopWorker effect; its death is no surprise
   bool kill_sent = false;    // by us

@@ -88,6 +88,7 @@ void ZygoteLink::receive(Packet packet) {
   if (event.has_ready() && !ready_) {
     ready_ = true;
     backoff_ = kBackoffMin;
+    failures_ = 0;
     ready_alarm_.clear();
     spdlog::info("zygote ready pid={} python={}", pid_, event.ready().python_version());
     std::vector<Waiting> waiting = std::move(waiting_);
@@ -133,9 +134,11 @@ void ZygoteLink::fail(const std::string& trouble) {
     handlers_.on_fork_failed(worker, trouble);
     children_.settle_fork();
   }
-  std::vector<Waiting> waiting = std::move(waiting_);
-  waiting_.clear();
-  for (Waiting& request : waiting) handlers_.on_fork_failed(request.worker, trouble);
+  if (++failures_ >= kFailuresMax) {
+    std::vector<Waiting> waiting = std::move(waiting_);
+    waiting_.clear();
+    for (Waiting& request : waiting) handlers_.on_fork_failed(request.worker, trouble);
+  }
   handlers_.on_trouble(trouble);
   restart_alarm_.set_after(backoff_);
   backoff_ = std::min(backoff_ * 2, kBackoffMax);

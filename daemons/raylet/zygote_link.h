@@ -2,7 +2,7 @@
 //
 // What always holds: a fork() is answered exactly once, by on_forked or on_fork_failed, unless stop() came
 // first. A zygote that dies fails the forks it was asked for; their sockets close and a worker that was born
-// all the same sees that and leaves.
+// all the same sees that and leaves. Forks wait for a zygote to be ready, unless kFailuresMax in a row were not.
 #pragma once
 
 #include <sys/types.h>
@@ -24,6 +24,7 @@ class ZygoteLink {
  public:
   static constexpr Duration kBackoffMin = std::chrono::milliseconds(50);
   static constexpr Duration kBackoffMax = std::chrono::seconds(5);
+  static constexpr int kFailuresMax = 3;
   // A zygote that has not said that it is ready by then is killed.
   static constexpr Duration kReadyWaitMax = std::chrono::seconds(60);
 
@@ -34,7 +35,7 @@ class ZygoteLink {
   };
   struct Handlers {
     std::function<void(const WorkerVersions& versions)> on_ready;
-    // It died before it was ready; the next try follows by itself. `trouble` is for people.
+    // It died; the next try follows by itself. `trouble` is for people.
     std::function<void(const std::string& trouble)> on_trouble;
     std::function<void(WorkerId worker, pid_t pid)> on_forked;
     std::function<void(WorkerId worker, const std::string& reason)> on_fork_failed;
@@ -66,6 +67,7 @@ class ZygoteLink {
   Alarm ready_alarm_;
   Duration backoff_ = kBackoffMin;
   pid_t pid_ = 0;
+  int failures_ = 0;  // in a row, without one that was ready
   bool ready_ = false;
   bool stopped_ = false;
   std::unordered_set<WorkerId> asked_;  // of the zygote that runs
