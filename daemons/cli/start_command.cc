@@ -264,7 +264,10 @@ int start_command(const StartOptions& wished, const std::string& program) {
   };
   (void)set_up_log("supervisor", options.log_level);
 
-  Supervisor supervisor(*plan, *session, options.lifeline_fd, options.private_node);
+  Supervisor supervisor(*plan, *session,
+                        {.lifeline = options.lifeline_fd,
+                         .ignore_interrupt = options.private_node,
+                         .wait_for_store = !options.private_node && !options.null_workers});
   auto status = session->write_pid();
   if (status.ok()) status = supervisor.start();
   if (status.ok() && !options.private_node) status = session->make_current();

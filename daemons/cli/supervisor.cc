@@ -64,8 +64,8 @@ std::vector<pid_t> processes_of_parent(pid_t parent) {
 
 }  // namespace
 
-Supervisor::Supervisor(NodePlan plan, SessionDirectory& session, int lifeline, bool ignore_interrupt)
-    : plan_(std::move(plan)), session_(session), lifeline_(lifeline) {
+Supervisor::Supervisor(NodePlan plan, SessionDirectory& session, Options options)
+    : plan_(std::move(plan)), session_(session), options_(options) {
   redis_ = {.command = plan_.redis, .stop_ms = kRedisStopMs};
   gcs_ = {.command = plan_.gcs, .stop_ms = kHeadStopMs};
   rayletd_ = {.command = plan_.rayletd, .stop_ms = kRayletStopMs};
@@ -73,7 +73,7 @@ Supervisor::Supervisor(NodePlan plan, SessionDirectory& session, int lifeline, b
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
   sigaddset(&set, SIGHUP);
-  if (ignore_interrupt) {
+  if (options_.ignore_interrupt) {
     signal(SIGINT, SIG_IGN);
   } else {
     sigaddset(&set, SIGINT);
@@ -125,13 +125,16 @@ Status Supervisor::wait_until_ready() {
     const bool gcs_answers = redis_answers && answers(paths.gcs_grpc, SOCK_STREAM);
     const bool raylet_answers =
         gcs_answers && answers(paths.raylet_grpc, SOCK_STREAM) && answers(paths.raylet_socket, SOCK_SEQPACKET);
-    if (raylet_answers) return Done{};
+    const bool store_answers =
+        raylet_answers && (!options_.wait_for_store || answers(paths.store_grpc, SOCK_STREAM));
+    if (store_answers) return Done{};
     const Turn turn = this->turn(kPollMs);
     if (!turn.broken.ok()) return turn.broken.error();
     if (turn.stop) return Error{Code::kCancelled, "was told to stop while the node was starting"};
     if (now_ms() < give_up_ms) continue;
     const Program& late = !redis_answers ? redis_ : !gcs_answers ? gcs_ : rayletd_;
-    return Error{Code::kDeadlineExceeded, fmt::format("{} did not answer within {} s; {}", late.command.component,
+    return Error{Code::kDeadlineExceeded, fmt::format("{} did not answer within {} s; {}",
+                                                      raylet_answers ? "the plasma-store" : late.command.component,
                                                       kStartWaitMs / 1000, last_words(late))};
   }
 }
@@ -168,7 +171,7 @@ int Supervisor::wait_ms() const {
 
 Supervisor::Turn Supervisor::turn(int wait_ms) {
   std::array<pollfd, 5> waits = {{{signals_, POLLIN, 0},
-                                  {lifeline_, POLLIN, 0},
+                                  {options_.lifeline, POLLIN, 0},
                                   {redis_.process.descriptor(), POLLIN, 0},
                                   {gcs_.process.descriptor(), POLLIN, 0},
                                   {rayletd_.process.descriptor(), POLLIN, 0}}};
@@ -180,7 +183,7 @@ Supervisor::Turn Supervisor::turn(int wait_ms) {
   turn.stop = take_signals();
   if (waits[1].revents != 0) {
     char ignored[16];
-    const ssize_t size = read(lifeline_, ignored, sizeof(ignored));
+    const ssize_t size = read(options_.lifeline, ignored, sizeof(ignored));
     if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
       spdlog::info("the lifeline ended");
       turn.stop = true;

@@ -27,9 +27,12 @@ class Supervisor {
   static constexpr int kRedisStopMs = 700;
   static constexpr int kOrphanStopMs = 200;
 
-  // `lifeline` is a pipe's read end, or -1: its end stops the node. `ignore_interrupt`: Ctrl-C is somebody
-  // else's business.
-  Supervisor(NodePlan plan, SessionDirectory& session, int lifeline, bool ignore_interrupt);
+  struct Options {
+    int lifeline = -1;              // a pipe's read end: its end stops the node
+    bool ignore_interrupt = false;  // Ctrl-C is somebody else's business
+    bool wait_for_store = true;     // a driver needs no store for its first task, people may look at once
+  };
+  Supervisor(NodePlan plan, SessionDirectory& session, Options options);
   ~Supervisor();
   Supervisor(const Supervisor&) = delete;
 
@@ -70,7 +73,7 @@ class Supervisor {
 
   NodePlan plan_;
   SessionDirectory& session_;
-  int lifeline_;
+  Options options_;
   int signals_ = -1;
   bool ready_ = false;
   Program redis_, gcs_, rayletd_;
