@@ -58,7 +58,9 @@ void MetricsText::add(std::string_view type, std::string_view name, std::string_
 
 struct MetricsHttp::Server : std::enable_shared_from_this<MetricsHttp::Server> {
   struct Connection {
-    explicit Connection(tcp::socket socket) : stream(std::move(socket)) { parser.body_limit(0), parser.header_limit(kRequestBytesMax); }
+    explicit Connection(tcp::socket socket) : stream(std::move(socket)) {
+      parser.body_limit(0), parser.header_limit(kRequestBytesMax);
+    }
     beast::tcp_stream stream;
     beast::flat_buffer buffer{kRequestBytesMax};
     http::request_parser<http::empty_body> parser;

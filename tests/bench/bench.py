@@ -136,7 +136,9 @@ def commit() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--contender", action="append", choices=EVERYONE + NULL, help="may be given again; default: all")
+    parser.add_argument(
+        "--contender", action="append", choices=EVERYONE + NULL, help="may be given again; default: all"
+    )
     parser.add_argument("--row", action="append", help="only rows whose name contains this; may be given again")
     arguments = parser.parse_args()
 

@@ -17,14 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CORES = ("gcs/", "plasma/core/", "daemons/raylet/core/")
 CPP = (".h", ".cc")
-FILE_LINES_MAX = 600
-LINE_CHARACTERS_MAX = {".h": 120, ".cc": 120, ".proto": 120, ".py": 110, ".sh": 120}
+FILE_LINES_MAX = 800  # far above what is usual: beyond it a second concept has surely moved in
+LINE_CHARACTERS_MAX = dict.fromkeys((".h", ".cc", ".proto", ".py", ".sh"), 130)  # clang-format: 115
 
 # Calls a pure core may not make, with what it does instead.
 BANNED_IN_CORES = {
     r"\bstd::chrono::\w+_clock\b": "time is an argument (protocol/words/time.h)",
     r"\b(?:std::)?(?:time|clock_gettime|gettimeofday|clock)\s*\(": "time is an argument (protocol/words/time.h)",
-    r"\b(?:std::)?s?rand\s*\(|\bstd::random_device\b|\bstd::mt19937": "randomness is an argument (protocol/words/rng.h)",
+    r"\b(?:std::)?s?rand\s*\(|\bstd::(?:random_device|mt19937)": "randomness is an argument (protocol/words/rng.h)",
     r"\bgetenv\s*\(": "options are arguments",
     r"\bstd::j?thread\b|\bstd::(?:recursive_|shared_)?mutex\b|\bstd::atomic\b": "a core is single-threaded",
     r"\bthread_local\b": "a core has no globals",
@@ -147,7 +147,7 @@ BREACHES: dict[Rule, tuple[str, str]] = {
     asio_in_one_place: ("daemons/head/x.cc", "#include <boost/asio.hpp>\n"),
     nobody_includes_a_daemon: ("plasma/core/x.h", '#include "daemons/store/store.h"\n'),
     cores_do_no_io: ("plasma/core/x.cc", "auto now = std::chrono::steady_clock::now();\n"),
-    lines_fit: ("client/ray/x.py", "x" * 121 + "\n"),
+    lines_fit: ("client/ray/x.py", "x" * 131 + "\n"),
     nothing_is_left_to_do: ("a.cc", "// TO" "DO later\n"),
     files_are_short: ("a.cc", "\n" * (FILE_LINES_MAX + 1)),
     headers_are_guarded_and_introduced: ("a.h", "int x;\n"),
