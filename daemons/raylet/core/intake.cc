@@ -512,6 +512,10 @@ void Node::State::add_dependency(Graph& graph, uint32_t task, uint32_t e) {
     failing_.push_back({&graph, task, failure});
   } else if (producer.state == TaskState::kDone) {
     if (number != 0 && objects_[number].state == ObjectState::kLost) return remake(number);
+    if (number != 0 && objects_[number].state == ObjectState::kFailed) {
+      failing_.push_back({&graph, task, objects_[number].failure});
+      return;
+    }
     failing_.push_back({&graph, task,
                         make_failure(FailureCode::kObjectUnknown, "its input was freed before the task came",
                                      name_of(graph, row))});

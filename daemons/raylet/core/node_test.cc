@@ -707,6 +707,13 @@ TEST_CASE("a store that lost everything has what is needed made again, and fails
   RequestId of_put = node.get(driver, {object(50, 0)});
   REQUIRE(node.answers[of_put.number].size() == 1);
   CHECK(node.answers[of_put.number][0].failure.code == FailureCode::kObjectLost);
+  ChunkBuilder reader(9, false);
+  reader.function(1, "f").task().external(object(50, 0));
+  reader.raw().hold_all = true;
+  node.submit(driver, reader);
+  RequestId of_reader = node.get(driver, {object(9, 0)});
+  REQUIRE(node.answers[of_reader.number].size() == 1);
+  CHECK(node.answers[of_reader.number][0].failure.code == FailureCode::kObjectLost);
   RequestId of_task = node.get(driver, {object(7, 0)});
   REQUIRE(node.running.size() == 1);
   seal_front();
