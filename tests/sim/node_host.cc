@@ -78,6 +78,8 @@ void NodeHost::kill() {
     session.endpoint->disconnected();
   }
   ledger_.clear();
+  pins_out_.clear();
+  pinned_by_batch_.clear();
   world_.memory.clear();
 }
 
@@ -158,6 +160,7 @@ void NodeHost::step() {
   for (const Event& event : events) {
     Gist gist = std::visit([](const auto& e) { return gist_of(e); }, event);
     world_.note({Who::kNode}, kEventNames[event.index()], gist.a, gist.b);
+    count_pins(event);
   }
   effects_.clear();
   node_->step(world_.now(), events, effects_);
@@ -172,6 +175,51 @@ void NodeHost::step() {
   }
 }
 
+SessionId NodeHost::session_of(WorkerId id) const {
+  for (const auto& worker : world_.workers) {
+    if (worker->id() == id && worker->life() == life_) return worker->session();
+  }
+  return {};
+}
+
+void NodeHost::take_pins(SessionId session, const ObjectId& id, uint32_t count) {
+  auto object = pins_out_.find(id);
+  if (object == pins_out_.end()) return;
+  auto pins = object->second.find(session);
+  if (pins == object->second.end()) return;
+  pins->second -= std::min(count, pins->second);
+  if (pins->second == 0) object->second.erase(pins);
+  if (object->second.empty()) pins_out_.erase(object);
+}
+
+void NodeHost::take_all_pins(SessionId session) {
+  for (auto object = pins_out_.begin(); object != pins_out_.end();) {
+    object->second.erase(session);
+    object = object->second.empty() ? pins_out_.erase(object) : std::next(object);
+  }
+}
+
+// What an event gives back, before the core is told: so nothing is counted that it may have let go.
+void NodeHost::count_pins(const Event& event) {
+  std::visit(Overloaded{
+                 [&](const ReferencesChanged& e) {
+                   for (const auto& unpin : e.unpinned) take_pins(e.session, unpin.id, unpin.count);
+                 },
+                 [&](const SessionClosed& e) { take_all_pins(e.session); },
+                 [&](const WorkerExited& e) { take_all_pins(session_of(e.worker)); },
+                 [&](const BatchesRetracted& e) {
+                   for (uint64_t batch : e.batches) {
+                     for (const ObjectId& id : pinned_by_batch_[{e.worker, batch}]) take_pins(session_of(e.worker), id, 1);
+                   }
+                 },
+                 [&](const StoreReturned& e) {
+                   if (!e.kept) pins_out_.clear();
+                 },
+                 [](const auto&) {},
+             },
+             event);
+}
+
 // N1 to N3: what the raylet hands out and takes back of the store's bytes.
 void NodeHost::account(const Effect& effect) {
   auto must_be_right = [&](const char* number, const std::optional<std::string>& trouble) {
@@ -184,7 +232,24 @@ void NodeHost::account(const Effect& effect) {
                  [&](const StoreSeal& e) { must_be_right("N2", ledger_.seal(e)); },
                  [&](const StorePin& e) { ledger_.pin(e.id); },
                  [&](const StoreUnpin& e) { ledger_.unpin(e.id); },
-                 [&](const StoreFree& e) { must_be_right("N3", ledger_.free(e.id)); },
+                 [&](const StoreFree& e) {
+                   must_be_right("N3", ledger_.free(e.id));
+                   world_.require(pins_out_.count(e.id) == 0, "N3",
+                                  "object " + e.id.hex() + " is freed while a process has it pinned", {Who::kNode});
+                 },
+                 [&](const AnswerGet& e) {
+                   for (const ObjectAnswer& answer : e.answers) {
+                     if (answer.kind == ObjectAnswer::Kind::kLocated) deliver_pin(e.session, answer.id);
+                   }
+                 },
+                 [&](const SendBatch& e) {
+                   std::vector<ObjectId>& pinned = pinned_by_batch_[{e.worker, e.batch}];
+                   pinned.clear();
+                   for (const auto& located : e.located_inputs) {
+                     pinned.push_back(located.id);
+                     deliver_pin(session_of(e.worker), located.id);
+                   }
+                 },
                  [&](const StoreReturnSlab& e) { ledger_.return_slab(e.slab); },
                  [&](const StoreEndSession& e) { ledger_.end_session(e.session); },
                  [](const auto&) {},

@@ -53,6 +53,12 @@ class NodeHost {
   void perform(Effect& effect);
   void deliver(SessionId session, Effect effect);
   void account(const Effect& effect);
+  // Pins that were delivered and not given back, by object and session.
+  void count_pins(const Event& event);
+  void deliver_pin(SessionId session, const ObjectId& id) { ++pins_out_[id][session]; }
+  void take_pins(SessionId session, const ObjectId& id, uint32_t count);
+  void take_all_pins(SessionId session);
+  SessionId session_of(WorkerId worker) const;
   void check();
 
   World& world_;
@@ -65,6 +71,8 @@ class NodeHost {
   std::vector<Effect> effects_;
   std::map<SessionId, Session> sessions_;
   ExtentLedger ledger_;
+  std::map<ObjectId, std::map<SessionId, uint32_t>> pins_out_;
+  std::map<std::pair<WorkerId, uint64_t>, std::vector<ObjectId>> pinned_by_batch_;
 };
 
 }  // namespace raylet::sim
