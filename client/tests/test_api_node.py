@@ -224,7 +224,7 @@ def test_references_that_are_dropped_free_the_store(shared_node):
     ray.init(str(shared_node.directory))
     before = _status().store.sealed_bytes
     refs = [ray.put(np.ones(1_000_000)) for _ in range(8)]
-    assert _status().store.sealed_bytes >= before + 60_000_000
+    assert until(lambda: _status().store.sealed_bytes >= before + 60_000_000)
     view = ray.get(refs[0])
     del refs
     gc.collect()
