@@ -34,7 +34,7 @@ class DriverSession {
   bool is_welcome() const { return state_ == State::kWelcome; }
   uint64_t pid() const { return pid_; }
 
-  // In order. What the queue has no room for closes the session.
+  // In their order. A frame that the queue has no room for closes the session.
   void send(const v1::ServerFrame& frame);
   virtual void answer(const AnswerGet& effect) = 0;
   virtual void grant(const GrantSlab& effect) = 0;
