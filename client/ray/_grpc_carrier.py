@@ -9,10 +9,11 @@ from collections import deque
 from typing import Any, Deque, Iterator, List, Optional, Tuple
 
 from ray import exceptions
-from ray._packets import FRAME_BYTES_MAX, PeerGone
+from ray._packets import PeerGone
 from ray._wire import session_pb2 as wire
 
 _CONNECT_S = 10.0
+FRAME_BYTES_MAX = 64 << 20  # what daemons take as one gRPC message
 _SEND_AHEAD_MAX = 64
 _MESSAGE_BYTES_MAX = FRAME_BYTES_MAX + (1 << 20)
 CHANNEL_OPTIONS = [

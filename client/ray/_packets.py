@@ -14,7 +14,7 @@ import struct
 from typing import Optional, Tuple
 
 PACKET_BYTES_MAX = 64 << 10
-FRAME_BYTES_MAX = 64 << 20
+FRAME_BYTES_MAX = 512 << 20
 
 _SIZE = struct.Struct("<Q")
 _ANCILLARY_BYTES = socket.CMSG_SPACE(4 * 4)

@@ -21,7 +21,9 @@
 namespace raylet {
 
 constexpr size_t kPacketBytesMax = 64 << 10;
-constexpr size_t kFrameBytesMax = 64 << 20;
+// Most frames are far smaller. A batch carries the small inputs of its tasks, and one task may have 8,000 of
+// 64 KiB.
+constexpr size_t kFrameBytesMax = 512 << 20;
 
 // An owned descriptor; closed with its owner.
 class FileDescriptor {
