@@ -87,6 +87,8 @@ def run(contender: str, python: Path, rows: list[str]) -> dict[str, dict]:
         process.kill()
         out, err = process.communicate()
         err += f"\nstopped after {LIMIT_S} s"
+    if process.returncode != 0:
+        err += f"\nended with {process.returncode}"
     found = {}
     for line in out.splitlines():
         if line.startswith("{"):

@@ -6,6 +6,7 @@ It raises WrongResult when an answer is not right; a fast wrong answer is no res
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import Any, Callable, Iterator
 
@@ -22,6 +23,14 @@ def must_equal(got: Any, expected: Any) -> None:
     """Raises WrongResult unless both are equal."""
     if got != expected:
         raise WrongResult(f"expected {str(expected)[:200]}, got {str(got)[:200]}")
+
+
+rounds = itertools.count()
+
+
+def fresh(name: str) -> str:
+    """A key's name that was never used before: Dask's distributed may still hold the result of an old one."""
+    return f"{name}-{next(rounds)}"
 
 
 def noop(x: Any) -> Any:
@@ -58,22 +67,23 @@ def fan_in_graph(tasks: int, width: int = 8192) -> tuple[dict, Any]:
     """`tasks` no-ops in blocks of `width`, a task that counts each block, and one that counts blocks."""
     graph: dict = {}
     blocks = []
+    leaf, block, last = fresh("noop"), fresh("block"), fresh("all")
     for start in range(0, tasks, width):
-        keys = [("noop", i) for i in range(start, min(tasks, start + width))]
+        keys = [(leaf, i) for i in range(start, min(tasks, start + width))]
         graph.update({key: (noop, key[1]) for key in keys})
-        graph["block", start] = (count, keys)
-        blocks.append(("block", start))
-    graph["all"] = (sum, blocks)
-    return graph, "all"
+        graph[block, start] = (count, keys)
+        blocks.append((block, start))
+    graph[last] = (sum, blocks)
+    return graph, last
 
 
 def tree_graph(leaves: int) -> tuple[dict, Any]:
     """A binary tree of `leaves` - 1 additions over the numbers 0 .. leaves - 1."""
     graph: dict = {}
     level: list = list(range(leaves))
-    depth = 0
+    depth, name = 0, fresh("add")
     while len(level) > 1:
-        keys = [("add", depth, i) for i in range(len(level) // 2)]
+        keys = [(name, depth, i) for i in range(len(level) // 2)]
         for i, key in enumerate(keys):
             graph[key] = (add, level[2 * i], level[2 * i + 1])
         level = keys
@@ -117,14 +127,16 @@ def tree(contender: Any, leaves: int) -> Iterator[Sample]:
 
 
 def chain(contender: Any, hops: int) -> Iterator[Sample]:
-    graph: dict = {("hop", 0): (increment, 0)}
-    graph.update({("hop", i): (increment, ("hop", i - 1)) for i in range(1, hops)})
-    yield "µs per hop", timed(lambda: contender.get(graph, ("hop", hops - 1)), hops) / hops * 1e6
+    hop = fresh("hop")
+    graph: dict = {(hop, 0): (increment, 0)}
+    graph.update({(hop, i): (increment, (hop, i - 1)) for i in range(1, hops)})
+    yield "µs per hop", timed(lambda: contender.get(graph, (hop, hops - 1)), hops) / hops * 1e6
 
 
 def single(contender: Any, times: int) -> Iterator[Sample]:
     for i in range(times):
-        yield "µs", timed(lambda: contender.get({"x": (increment, i)}, "x"), i + 1) * 1e6
+        key = fresh("single")
+        yield "µs", timed(lambda: contender.get({key: (increment, i)}, key), i + 1) * 1e6
 
 
 def one_call(contender: Any, times: int) -> Iterator[Sample]:
@@ -178,16 +190,19 @@ def array_expression(contender: Any, side: int) -> Iterator[Sample]:
 
 
 def many_inputs(contender: Any, inputs: int) -> Iterator[Sample]:
-    graph: dict = {("in", i): (noop, i) for i in range(inputs)}
-    graph["all"] = (count, [("in", i) for i in range(inputs)])
-    yield "ms", timed(lambda: contender.get(graph, "all"), inputs) * 1e3
+    leaf, last = fresh("in"), fresh("all")
+    graph: dict = {(leaf, i): (noop, i) for i in range(inputs)}
+    graph[last] = (count, [(leaf, i) for i in range(inputs)])
+    yield "ms", timed(lambda: contender.get(graph, last), inputs) * 1e3
 
 
 def many_readers(contender: Any, readers: int) -> Iterator[Sample]:
-    graph: dict = {"one": (make_block,)}
-    graph.update({("reader", i): (pair, "one", i) for i in range(readers)})
-    graph["all"] = (sum, [("reader", i) for i in range(readers)])
-    yield "ms", timed(lambda: contender.get(graph, "all"), 1000 * readers + readers * (readers - 1) // 2) * 1e3
+    one, reader, last = fresh("one"), fresh("reader"), fresh("all")
+    graph: dict = {one: (make_block,)}
+    graph.update({(reader, i): (pair, one, i) for i in range(readers)})
+    graph[last] = (sum, [(reader, i) for i in range(readers)])
+    expected = 1000 * readers + readers * (readers - 1) // 2
+    yield "ms", timed(lambda: contender.get(graph, last), expected) * 1e3
 
 
 def million(contender: Any, tasks: int) -> Iterator[Sample]:
