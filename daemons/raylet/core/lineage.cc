@@ -4,6 +4,10 @@
 
 namespace raylet {
 
+namespace {
+constexpr uint16_t kRemadeInVainMax = 3;
+}  // namespace
+
 // The store asks for these bytes; they stay until they are freed. One that is pinned stays: its pin is on its
 // way to the store, which then asks for another.
 void Node::State::on(ObjectsEvicted& event) {
@@ -12,6 +16,9 @@ void Node::State::on(ObjectsEvicted& event) {
     if (number == 0) continue;
     const Object& object = objects_[number];
     if (object.state != ObjectState::kSealed || object.pins > 0 || !object.remakable || object.graph == 0) continue;
+    // What is needed next and was made again and again is kept, or readers and makers would chase each other.
+    const TaskRow& row = graphs_.at(object.graph).row(static_cast<uint32_t>(object.id.task));
+    if (object.uses > 0 && row.attempt >= kRemadeInVainMax) continue;
     emit(StoreFree{id});
     lose(number);
   }
