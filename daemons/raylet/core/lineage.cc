@@ -89,6 +89,12 @@ void Node::State::remake(uint32_t number) {
             freed.remakable = true;
             ++graph.live_sealed;
             ++graph.block_of(edge.dep).live_sealed;
+          } else if (graph.row(edge.dep).state == TaskState::kFailed) {
+            // It ran again before, and in vain.
+            set_failed(input, graph.failure ? graph.failure
+                                            : make_failure(FailureCode::kObjectLost,
+                                                           "its input " + freed.id.hex() + " could not be made again",
+                                                           name_of(graph, row)));
           }
         }
       }
