@@ -162,6 +162,8 @@ def main() -> int:
         if name not in chosen:
             parser.error(f"no layer {name!r}; there are: {', '.join(chosen)}")
     OUT.mkdir(parents=True, exist_ok=True)
+    # A shell that puts this in the background has SIGINT ignored, and every test of Ctrl-C would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     total, rows = Count(), []
     for name, layer in chosen.items():
