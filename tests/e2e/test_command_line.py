@@ -59,7 +59,7 @@ def test_a_second_node_in_the_same_directory_is_refused(node: Node) -> None:
     done = node.raylet("start", "--head", "--session-dir", str(node.session))
     assert done.returncode == 1
     assert "a node is running in" in done.stderr and "raylet stop" in done.stderr
-    assert node.status()["head_connected"]
+    wait_until(lambda: node.status()["head_connected"], "the first node goes on")
 
 
 def test_a_private_node_ends_with_its_lifeline(idle_node: Node) -> None:

@@ -141,6 +141,12 @@ uint32_t Node::State::share_of(const Job& job, const Job::ShapeLanes& lanes) con
   return std::clamp(even, std::min(worth, options_.batch_tasks_max), options_.batch_tasks_max);
 }
 
+bool Node::State::waits_for_worker(const Job& job, const Job::ShapeLanes& lanes) {
+  const Shape& shape = shapes_[lanes.shape];
+  bool fits = owed_.empty() && available_.fits(shape.resources);
+  return fits && choose_worker(job, shape, lanes.shape, 0) == nullptr;
+}
+
 bool Node::State::dispatch_one(Job& job) {
   for (size_t i = 0; i < job.shapes.size(); ++i) {
     Job::ShapeLanes& of_shape = job.shapes[i];
@@ -167,7 +173,8 @@ bool Node::State::dispatch_one(Job& job) {
   return false;
 }
 
-// Tasks that want much would wait for ever while small ones take every CPU that comes free.
+// Tasks that want much would wait for ever while small ones take every CPU that comes free. One that could have
+// its resources waits for a worker of its job, and nobody is held up for that.
 void Node::State::reserve_for_starved() {
   reserved_ = nullptr;
   Instant longest = now_;
@@ -184,7 +191,7 @@ void Node::State::reserve_for_starved() {
       Instant due = of_shape.waits_since + kReserveAfter;
       if (due > now_) {
         next = std::min(next, due);
-      } else if (of_shape.waits_since < longest) {
+      } else if (of_shape.waits_since < longest && !waits_for_worker(*job, of_shape)) {
         longest = of_shape.waits_since;
         reserved_ = &of_shape;
       }

@@ -110,6 +110,7 @@ struct Node::State {
   // ---- dispatch.cc: which ready task goes to which worker
   void dispatch();
   bool dispatch_one(Job& job);
+  bool waits_for_worker(const Job& job, const Job::ShapeLanes& lanes);
   Worker* choose_worker(const Job& job, const Shape& shape, uint32_t shape_number, uint64_t preferred);
   uint32_t share_of(const Job& job, const Job::ShapeLanes& lanes) const;
   bool is_under_pressure() const;

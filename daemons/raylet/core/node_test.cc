@@ -640,6 +640,35 @@ TEST_CASE("a task that wants much is not starved by small ones") {
   CHECK(node.ended.size() == 2);
 }
 
+TEST_CASE("a job that waits for a worker of its own gets one, and holds nobody up meanwhile") {
+  NodeOptions options = options_with(1);
+  options.blocked_workers_per_slot_max = 1;
+  NodeHarness node(options);
+  SessionId first = node.driver(1);
+  SessionId second = node.driver(2);
+  ChunkBuilder outer(7);
+  outer.function(1, "outer").task().wanted(0);
+  node.submit(first, outer);
+  REQUIRE(node.running.size() == 1);
+  node.tell(WorkerBlocked{node.workers.at(node.running.front().worker.number), true});
+  ChunkBuilder others(8);
+  others.function(1, "other");
+  for (int i = 0; i < 20; ++i) others.task();
+  node.submit(second, others);
+  ChunkBuilder inner(9);
+  inner.function(2, "inner").task({}, 2).wanted(0);
+  node.submit(first, inner);
+  for (int seconds = 0; seconds < 30; ++seconds) {
+    node.pass(std::chrono::seconds(1));
+    auto now_running = node.running;
+    for (const auto& task : now_running) {
+      if (task.function != "outer") node.finish(task, "v", 1'000'000);
+    }
+  }
+  CHECK(node.ended.contains(GraphId{0, 8}));
+  CHECK(node.ended.contains(GraphId{0, 9}));
+}
+
 TEST_CASE("chunks that were on their way when their graph was cancelled are dropped, but not their functions") {
   NodeHarness node(options_with(1));
   SessionId driver = node.driver();

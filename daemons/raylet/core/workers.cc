@@ -46,12 +46,13 @@ void Node::State::start_workers() {
       if (worker->job == nullptr) ++unbound;
     }
   }
-  auto may_start = [&] {
+  auto may_start = [&](uint32_t serving) {
     if (workers_.size() >= options_.workers_max) return false;
-    // Blocked ones wait for others: at the cap another is started only if nobody is left to run anything.
-    return blocked < options_.blocked_workers_per_slot_max * slots || able == 0;
+    // Blocked ones wait for others: at the cap another is started only if nobody is left to run what they wait
+    // for. Another job's worker is no help.
+    return blocked < options_.blocked_workers_per_slot_max * slots || serving == 0;
   };
-  while (able < slots && may_start()) {
+  while (able < slots && may_start(able)) {
     start_worker({});
     ++able;
     ++unbound;
@@ -77,7 +78,7 @@ void Node::State::start_workers() {
       if (worker->state == Worker::State::kStarting || worker->state == Worker::State::kIdle) ++coming;
     }
     uint32_t want = static_cast<uint32_t>(std::min<size_t>(ready, slots));
-    while (coming < want && serving < slots * kSmallTaskWorkersPerSlot && may_start()) {
+    while (coming < want && serving < slots * kSmallTaskWorkersPerSlot && may_start(serving)) {
       start_worker(id);
       ++coming;
       ++serving;
