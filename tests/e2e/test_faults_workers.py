@@ -22,8 +22,8 @@ ray.init()
 here = Path(os.environ["FAULT_DIRECTORY"])
 
 def meet(name):
-    (here / (name + ".tmp")).write_text(str(os.getpid()))
-    os.rename(here / (name + ".tmp"), here / f"{name}.{os.getpid()}")
+    (here / f"{name}.{os.getpid()}.tmp").write_text(str(os.getpid()))
+    os.rename(here / f"{name}.{os.getpid()}.tmp", here / f"{name}.{os.getpid()}")
     while not (here / "go").exists():
         time.sleep(0.005)
 """
