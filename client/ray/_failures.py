@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import Optional
+from typing import Optional, Tuple
 
 from ray import exceptions
 from ray._serialize import UnpicklableError, deserialize, explain_unpicklable, serialize
@@ -78,13 +78,17 @@ def _task_error(failure: wire.Failure) -> exceptions.RayTaskError:
 
 
 def from_exception(
-    error: BaseException, task_name: str, skip_frames: int = 0, code: int = wire.TASK_RAISED
+    error: BaseException, task_name: str, code: int = wire.TASK_RAISED,
+    own_files: Tuple[str, ...] = (),
 ) -> wire.Failure:
-    """The failure of a task that raised `error`; the first `skip_frames` frames are not the user's."""
+    """The failure of a task that raised `error`, told without its first frames of files whose paths begin as
+    one of `own_files`.
+    """
     trace = error.__traceback__
-    for _ in range(skip_frames):
-        if trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
+    while trace is not None and trace.tb_next is not None:
+        if not trace.tb_frame.f_code.co_filename.startswith(own_files):
+            break
+        trace = trace.tb_next
     text = "".join(traceback.format_exception(type(error), error, trace))
     failure = wire.Failure(
         code=code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any, Callable, List, Optional
 
 from ray._calls import load_group
@@ -14,7 +15,7 @@ from ray._wire import session_pb2 as wire
 class Function:
     """A function as it came; unpickled at its first use."""
 
-    __slots__ = ("name", "pickled", "kind", "call", "error", "mean_ns")
+    __slots__ = ("name", "pickled", "kind", "call", "mean_ns")
 
     def __init__(self, definition: wire.FunctionDef) -> None:
         self.name = definition.name
@@ -22,6 +23,16 @@ class Function:
         self.kind = definition.kind
         self.call: Optional[Callable] = None
         self.mean_ns = -1  # not known
+
+    def unpickle(self) -> Callable:
+        """The function itself, for `call`. Raises NotPicklable."""
+        try:
+            self.call = pickle.loads(self.pickled)
+        except Exception as error:
+            raise NotPicklable(
+                f"its code could not be unpickled on the worker: {why(error)}", error
+            ) from error
+        return self.call
 
 
 class Group:
@@ -34,10 +45,18 @@ class Group:
         self.entries: Optional[List[Any]] = None
 
     def take(self, position: int) -> Any:
-        """The entry; one that was taken before is unpickled again, since the task may have changed it."""
+        """The entry; one that was taken before is unpickled again, since the task may have changed it.
+
+        Raises NotPicklable.
+        """
         entries = self.entries
         if entries is None or entries[position] is _TAKEN:
-            entries = self.entries = load_group(self.blob)
+            try:
+                entries = self.entries = load_group(self.blob)
+            except Exception as error:
+                raise NotPicklable(
+                    f"its arguments could not be unpickled on the worker: {why(error)}", error
+                ) from error
         entry = entries[position]
         entries[position] = _TAKEN
         return entry

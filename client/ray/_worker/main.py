@@ -43,17 +43,18 @@ def run(worker: int, descriptor: int) -> None:
     _runtime.in_worker = True
     _runtime.set_session(session)
     session.on_worker_frame = execution.take_frame
-    session.current_task = execution.current_task
+    running = execution.running
+    session.current_task = running.current_task
     session.reports = execution.reports
     session.blocking = execution.blocking
     execution.streams = output.install(
-        execution.running_name, lambda lines: _send_output(session, lines)
+        running.current_name, lambda lines: _send_output(session, lines)
     )
     for body, frame in session.early_frames:
         execution.take_frame(body, frame)
     session.early_frames.clear()
-    _shield.shield.deliver = execution.deliver_interrupt
-    signal.signal(signal.SIGINT, execution.on_interrupt)
+    _shield.shield.deliver = running.deliver_interrupt
+    signal.signal(signal.SIGINT, running.on_interrupt)
     signal.signal(signal.SIGTERM, _leave)
     try:
         _work(session, execution)

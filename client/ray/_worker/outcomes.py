@@ -1,0 +1,94 @@
+"""Outcomes: what a task returned or raised, in the form in which it is reported."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, Dict, List, Tuple
+
+from ray import _calls
+from ray._failures import from_exception
+from ray._serialize import UnpicklableError, deserialize, serialize
+from ray._session import Session
+from ray._wire import common_pb2 as wire_common
+from ray._wire import session_pb2 as wire
+from ray._worker.code import NotPicklable, unpicklable_failure
+from ray._worker.reports import FAILED, RETRY
+
+# Frames of these files at the top of a task's traceback are ours, not the user's.
+_OWN_FILES = (_calls.__file__, os.path.dirname(__file__) + os.sep)
+
+
+class Outcomes:
+    """Makes reports' contents. For the main thread."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._filters: Dict[bytes, Any] = {}
+
+    # ------------------------------------------------------------ results
+
+    def results(self, value: Any, returns: int) -> List[Tuple[Any, List[bytes]]]:
+        """(bytes or Sealed, ids of references inside) of each of the `returns` values in `value`.
+
+        Raises NotPicklable; ValueError for another number of values.
+        """
+        if returns == 1:
+            return [self._result(value, "its result")]
+        if returns == 0:
+            return []
+        if not isinstance(value, (tuple, list)) and hasattr(value, "__iter__"):
+            value = list(value)
+        if not isinstance(value, (tuple, list)) or len(value) != returns:
+            count = len(value) if isinstance(value, (tuple, list)) else 1
+            raise ValueError(
+                f"Task returned {count} objects, but num_returns={returns}: a function with num_returns > 1 "
+                "must return as many values, as a tuple or list."
+            )
+        return [self._result(one, f"its result {i}") for i, one in enumerate(value)]
+
+    def _result(self, value: Any, what: str) -> Tuple[Any, List[bytes]]:
+        try:
+            serialized = serialize(value)
+        except UnpicklableError as error:
+            raise NotPicklable(f"{what} can't be pickled: {error}", error) from error
+        session = self._session
+        if serialized.size_bytes <= session.inline_bytes_max:
+            return serialized.to_bytes(), serialized.contained  # type: ignore[return-value]
+        return session.seal(serialized), serialized.contained  # type: ignore[return-value]
+
+    # ------------------------------------------------------------ failures
+
+    def failure(
+        self, error: BaseException, name: str, batch: wire.RunBatch, position: int, cancelled: bool
+    ) -> Tuple[int, wire_common.Failure]:
+        """The status and the failure to report for a task that raised."""
+        if cancelled and isinstance(error, KeyboardInterrupt):
+            return FAILED, cancelled_failure(name)
+        if isinstance(error, UnpicklableError):
+            error = NotPicklable(str(error), error)
+        if isinstance(error, NotPicklable):
+            return FAILED, unpicklable_failure(error, name)
+        status = RETRY if self._is_worth_a_retry(error, batch, position) else FAILED
+        return status, from_exception(error, name, own_files=_OWN_FILES)
+
+    def _is_worth_a_retry(self, error: BaseException, batch: wire.RunBatch, position: int) -> bool:
+        if not batch.retry_numbers or not isinstance(error, Exception):
+            return False
+        number = batch.retry_numbers[position]
+        if number < 2:
+            return number == 1
+        pickled = batch.retry_exceptions[number - 2]
+        classes = self._filters.get(pickled)
+        if classes is None:
+            try:
+                classes = deserialize(pickled)
+            except Exception:
+                classes = ()
+            self._filters[pickled] = classes
+        return isinstance(error, classes)
+
+
+def cancelled_failure(name: str) -> wire_common.Failure:
+    return wire_common.Failure(
+        code=wire_common.TASK_CANCELLED, message=f"{name} was cancelled", task_name=name, pid=os.getpid(),
+    )
