@@ -487,3 +487,17 @@ def test_an_interrupt_cancels_the_graph_and_lets_go_of_its_results(graphs, monke
         ray_dask_get({"a": (inc, 1)}, "a")
     assert graphs.cancelled == [graphs.chunks[0].graph]
     assert len(graphs.references.dropped) == 1
+
+
+@needs_nodes
+@both
+def test_references_are_found_in_a_fused_task_inside_another_ones_arguments(get, graphs):
+    from dask._task_spec import DataNode, Task, TaskRef
+
+    ref = graphs.put_constant(5)
+    fused = Task.fuse(
+        DataNode("d", ref), Task("e", inc, TaskRef("d")), Task("f", add, TaskRef("e"), TaskRef("d")),
+        key="f",
+    )
+    twice = Task("g", add, fused, Task.fuse(Task("h", inc, 1), Task("i", inc, TaskRef("h")), key="i"))
+    assert get({"g": twice, "j": Task("j", inc, TaskRef("g"))}, "j") == 6 + 5 + 3 + 1

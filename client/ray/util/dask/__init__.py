@@ -20,11 +20,13 @@ from dask.base import normalize_token as _normalize_token
 from ray._ref import ObjectRef as _ObjectRef
 from ray.util.dask import _config, _persist
 from ray.util.dask._config import disable_dask_on_ray, enable_dask_on_ray
-from ray.util.dask._persist import ray_dask_persist
+from ray.util.dask._optimize import dataframe_optimize
+from ray.util.dask._persist import ray_dask_persist, ray_dask_persist_mixin
 from ray.util.dask._scheduler import ray_dask_get, ray_dask_get_sync
 
 __all__ = [
-    "disable_dask_on_ray", "enable_dask_on_ray", "ray_dask_get", "ray_dask_get_sync", "ray_dask_persist",
+    "dataframe_optimize", "disable_dask_on_ray", "enable_dask_on_ray", "ray_dask_get", "ray_dask_get_sync",
+    "ray_dask_persist", "ray_dask_persist_mixin",
 ]
 
 # Collections over references have names, which Dask makes of what is in them.

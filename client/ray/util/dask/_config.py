@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict
+import sys
+from typing import Any, Dict, Optional
 
 import dask
 
-from ray.util.dask._scheduler import ray_dask_get
+from ray.util.dask._optimize import optimizers
+from ray.util.dask._scheduler import NATIVE_SHUFFLE_KEY, ray_dask_get
 
 # Without a distributed client Dask shuffles and rechunks through files on a local disk, which loses rows on
 # more than one node.
@@ -34,16 +36,45 @@ def set_defaults() -> None:
             dask.config.set({key: "tasks"})
 
 
-def enable_dask_on_ray(shuffle: str = "tasks", use_shuffle_optimization: bool = True) -> dask.config.set:
+def enable_dask_on_ray(
+    shuffle: Optional[str] = "tasks", use_shuffle_optimization: bool = True
+) -> dask.config.set:
     """Have Raylet run every Dask computation of this process. Use it as a context to undo it at its end.
 
-    `shuffle`: Dask's shuffle method. `use_shuffle_optimization` is accepted so that scripts run unchanged; it
-    changes nothing.
+    `shuffle`: Dask's shuffle method; None is "tasks". With `use_shuffle_optimization`, a shuffle by tasks is
+    recognised in the graph and run natively; without, its tasks run one by one as Dask has made them.
+
+    Raises TypeError for a distributed.Client in place of a method, and RuntimeError while one is Dask's
+    default: its shuffles and futures can't be computed here.
     """
-    settings: Dict[str, Any] = {"scheduler": ray_dask_get}
+    if shuffle is not None and not isinstance(shuffle, str):
+        kind = type(shuffle).__name__
+        hint = (
+            "; Raylet needs no distributed.Client: call enable_dask_on_ray() without it"
+            if "Client" in kind else ""
+        )
+        raise TypeError(f'shuffle must be the name of a shuffle method, "tasks" or "disk", got a {kind}{hint}')
+    _refuse_active_client()
+    settings: Dict[str, Any] = {
+        "scheduler": ray_dask_get, NATIVE_SHUFFLE_KEY: bool(use_shuffle_optimization), **optimizers(),
+    }
     for key, kind in _shuffle_keys().items():
-        settings[key] = shuffle if kind == "shuffle" else "tasks"
+        settings[key] = (shuffle or "tasks") if kind == "shuffle" else "tasks"
     return dask.config.set(settings)
+
+
+def _refuse_active_client() -> None:
+    distributed = sys.modules.get("distributed")
+    if distributed is None or not hasattr(distributed, "default_client"):
+        return
+    try:
+        client = distributed.default_client()
+    except ValueError:
+        return
+    raise RuntimeError(
+        f"a distributed.Client is active ({client!r:.100}), and Dask gives its work to that. Close it before "
+        "enable_dask_on_ray(), or make it with set_as_default=False"
+    )
 
 
 def disable_dask_on_ray() -> dask.config.set:

@@ -113,7 +113,9 @@ class Converter:
             # Within a fused task: its own keys hide the graph's.
             found = self._scope[key]
             if type(found) is Slot:
-                self._last_uses[found.index] = len(self._steps)
+                last_uses = self._last_uses
+                if last_uses.get(found.index) != _NEVER_DROPPED:
+                    last_uses[found.index] = len(self._steps)
             return found
         known = self._known.get(key)
         if type(known) is int:
@@ -159,6 +161,8 @@ class Converter:
             return self._legacy_items(value, kind)
         if HAS_NODES and isinstance(value, tuple) and hasattr(value, "_fields"):
             return self._named_tuple(value)
+        if kind.__name__ == "Future":
+            refuse_distributeds(kind)
         return value
 
     def _legacy_items(self, value: Any, kind: type) -> Any:
@@ -191,7 +195,7 @@ class Converter:
         try:
             handler = _ARGUMENT_KINDS[type(value)]
         except KeyError:
-            handler = _handler_of(type(value), _ARGUMENT_KINDS, Converter._apply)
+            handler = _handler_of(type(value), _ARGUMENT_KINDS, Converter._inner_task)
         return value if handler is None else handler(self, value)
 
     def node(self, node: Any) -> Any:
@@ -222,6 +226,13 @@ class Converter:
         if node.kwargs:
             return Apply(node.func, args, {name: argument(a) for name, a in node.kwargs.items()})
         return Apply(node.func, args)
+
+    def _inner_task(self, node: Any) -> Any:
+        """A task in another one's arguments."""
+        converted = self._task(node)
+        if type(converted) is Slot:  # used when all of the task's steps have run
+            self._last_uses[converted.index] = _NEVER_DROPPED
+        return converted
 
     def _own_call(self, node: Any) -> Apply:
         """A node of a kind that is not known here knows how to run itself."""
@@ -290,6 +301,7 @@ def _inner_order(inner: Dict, out_key: Hashable, scope: Dict) -> Sequence[Hashab
     return list(order)
 
 
+_NEVER_DROPPED = 1 << 60
 _Handler = Callable[[Converter, Any], Any]
 _NODE_KINDS: Dict[type, _Handler] = {}
 _ARGUMENT_KINDS: Dict[type, Optional[_Handler]] = {}
@@ -299,6 +311,8 @@ _KINDS_KEPT_MAX = 10_000
 def _handler_of(kind: type, kinds: Dict[type, Any], task_handler: _Handler) -> Optional[_Handler]:
     """What converts values of this class; None: nothing does, they are plain values."""
     handler: Optional[_Handler] = None
+    if kind.__name__ == "Future":
+        refuse_distributeds(kind)
     if kind is ObjectRef:
         handler = Converter.reference
     elif HAS_NODES:
@@ -351,6 +365,24 @@ def _all_inputs(node: Any, dep_count: int) -> Any:
         if all(type(item) is Dep and item.index == at for at, item in enumerate(node.items)):
             return Build(node.kind, INPUTS)
     return node
+
+
+def refuse_distributeds(thing: Any) -> None:
+    """Raises RuntimeError for a class or function that means nothing without a distributed.Client."""
+    module = getattr(thing, "__module__", None)
+    if type(module) is not str or not module.startswith("distributed."):
+        return
+    if module.startswith("distributed.shuffle"):
+        raise RuntimeError(
+            f"the graph was made for a distributed.Client: it shuffles by its workers ({thing.__qualname__}, "
+            '"p2p"). Build it again without one, after enable_dask_on_ray() or '
+            'dask.config.set({"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"})'
+        )
+    if module == "distributed.client":
+        raise RuntimeError(
+            "the graph has a distributed.Future in it, whose value only its own distributed.Client can "
+            "get. Call .result() on it first, or persist the collection again on Raylet"
+        )
 
 
 def call_node(node: Any, keys: Tuple[Hashable, ...], values: List[Any]) -> Any:

@@ -14,6 +14,9 @@ from ray.util.dask._convert import External, Literal
 from ray.util.dask._local import LocalRun
 from ray.util.dask._walk import Walk
 
+# In Dask's configuration: False has every task of a shuffle run as Dask has made it.
+NATIVE_SHUFFLE_KEY = "ray.native-shuffle"
+
 
 def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     """Run a Dask graph on Raylet and return the values of `keys`.
@@ -69,7 +72,7 @@ def _run(
     graph: Mapping, wanted: List[Hashable], chooser: OptionChooser, persist: bool
 ) -> Dict[Hashable, Any]:
     with GraphRun(current_session(), name=_name_of(wanted)) as run:
-        walk = Walk(graph, run.builder, chooser.for_builder(run.builder))
+        walk = Walk(graph, run.builder, chooser.for_builder(run.builder, graph))
         walk.add(wanted)
         run.finish()
         outcome = {key: walk.known[key] for key in wanted}
@@ -88,7 +91,7 @@ def _run_with_hooks(
             current_session(), name=_name_of(wanted), hold_all=calls.wants_results,
             on_event=calls.on_event,
         ) as run:
-            walk = Walk(graph, run.builder, chooser.for_builder(run.builder), calls.tasks.append)
+            walk = Walk(graph, run.builder, chooser.for_builder(run.builder, graph), calls.tasks.append)
             walk.add(wanted)
             calls.start_state(walk.known)
             run.finish()

@@ -15,6 +15,7 @@ from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError
 from ray.util.dask._convert import (
     HAS_NODES, PENDING, Alias, Converter, DataNode, External, GraphNode, Literal, TaskRef,
+    refuse_distributeds,
 )
 
 # Arguments of these types are keys or plain values; nothing is inside them.
@@ -169,6 +170,7 @@ class Walk:
 
     def _number_of(self, function: Any) -> Optional[int]:
         """None if the function has to be put, or can't be pickled, which _add_task tells."""
+        refuse_distributeds(function)
         try:
             return self._builder.function_number(function)
         except UnpicklableError:
@@ -252,6 +254,8 @@ class Walk:
         builder = self._builder
         name = self._name_of(key)
         options = self._options(key) if self._options is not None else 0
+        if id(function) not in builder.numbers:
+            refuse_distributeds(function)
         try:
             number = builder.function_number(function)
         except UnpicklableError as error:
