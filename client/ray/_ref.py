@@ -18,9 +18,12 @@ class ObjectRef:
     """A reference to an object. As long as one is alive anywhere in the cluster, so is the object.
 
     Hashable, comparable, and picklable inside anything that goes through Raylet (arguments, results, puts).
+    To Dask it is a future: it has a key, and a value that will be there.
     """
 
     __slots__ = ("_id", "_references", "__weakref__")
+
+    __dask_future__ = True
 
     def __init__(self, id: bytes, _references: Optional[References] = None) -> None:
         if not isinstance(id, bytes) or len(id) != ID_BYTES:
@@ -85,6 +88,39 @@ class ObjectRef:
         contained.append(self._id)
         return _borrowed, (self._id,)
 
+    @property
+    def key(self) -> "RefKey":
+        """The name under which Dask's graphs refer to the object; it holds the object as this does."""
+        return RefKey(self)
+
+    def result(self, timeout: Optional[float] = None) -> Any:
+        """The value, in buffers that may be written to; waits for it, at most `timeout` seconds.
+
+        Raises what its task raised; GetTimeoutError.
+        """
+        from ray._runtime import current_session
+        from ray._values import get_values
+
+        return get_values(current_session(), [self], timeout, writable=True)[0]
+
+    def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
+        """What `result` would raise of its task's, or None; waits as it does. Raises GetTimeoutError."""
+        from ray.exceptions import GetTimeoutError
+
+        try:
+            self.result(timeout)
+        except GetTimeoutError:
+            raise
+        except Exception as error:
+            return error
+        return None
+
+    def done(self) -> bool:
+        """Whether `result` would return or raise at once."""
+        from ray._runtime import current_session
+
+        return bool(current_session().ready([self._id], 1, 0))
+
     def future(self) -> "concurrent.futures.Future":
         """A concurrent.futures.Future of the value."""
         from ray._runtime import current_session
@@ -100,6 +136,24 @@ class ObjectRef:
 
     def __await__(self) -> Generator:
         return self.as_future().__await__()
+
+
+class RefKey(str):
+    """A key of Dask's for an object. Dask puts the key of a future in the future's place and lets go of that;
+    so that the object lives until the graph is sent, its key holds it.
+    """
+
+    __slots__ = ("ref",)
+
+    ref: ObjectRef
+
+    def __new__(cls, ref: ObjectRef) -> "RefKey":
+        key = super().__new__(cls, repr(ref))
+        key.ref = ref
+        return key
+
+    def __reduce__(self) -> tuple:
+        return RefKey, (self.ref,)
 
 
 def adopt(id: bytes, references: References) -> ObjectRef:

@@ -104,8 +104,8 @@ class _Collecting(threading.local):
 collecting = _Collecting()
 
 
-def serialize(value: Any) -> SerializedValue:
-    """Pickle a value. Raises UnpicklableError."""
+def serialize(value: Any, pickler: type = cloudpickle.CloudPickler) -> SerializedValue:
+    """Pickle a value; `pickler` does what pickle by itself can't. Raises UnpicklableError."""
     kind = type(value)
     if kind in SIMPLE_TYPES and not (kind is bytes and len(value) >= _RAW_BYTES_MIN):
         pickled = _dumps(value, 5)
@@ -115,7 +115,7 @@ def serialize(value: Any) -> SerializedValue:
         return _serialize_raw(value)
     buffers: List[memoryview] = []
     contained: List[bytes] = []
-    pickled = dump_with(value, contained, _taker(buffers))
+    pickled = dump_with(value, contained, _taker(buffers), pickler)
     if not buffers:
         head = _HEADER.pack(MAGIC, KIND_PICKLE, len(pickled), 0) + pickled
         return SerializedValue(head, (), len(head), contained)
@@ -151,6 +151,7 @@ def _taker(buffers: List[memoryview]) -> Callable[[pickle.PickleBuffer], bool]:
 def dump_with(
     value: Any, contained: List[bytes],
     buffer_callback: Optional[Callable[[pickle.PickleBuffer], Any]] = None,
+    pickler: type = cloudpickle.CloudPickler,
 ) -> bytes:
     """Pickle with code of __main__, closures and lambdas by value; collects ids of references.
 
@@ -170,7 +171,7 @@ def dump_with(
             contained.clear()
             if buffer_callback is not None:
                 _forget(buffer_callback)
-        return _dump_by_value(value, buffer_callback)
+        return _dump_by_value(value, buffer_callback, pickler)
     finally:
         collecting.contained = before
 
@@ -186,10 +187,10 @@ def _forget(buffer_callback: Callable) -> None:
             cell.cell_contents.clear()
 
 
-def _dump_by_value(value: Any, buffer_callback: Optional[Callable]) -> bytes:
+def _dump_by_value(value: Any, buffer_callback: Optional[Callable], pickler: type) -> bytes:
     file = io.BytesIO()
     try:
-        cloudpickle.CloudPickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     except Exception as error:
         raise UnpicklableError(explain_unpicklable(value, error)) from error
     return file.getvalue()
@@ -298,6 +299,17 @@ def deserialize(data: Any) -> Any:
             raise BadValueError(f"a value of {view.nbytes} bytes is cut off")
         buffers.append(view[offset : offset + size])
     return _loads(view[start : start + pickle_bytes], buffers=buffers)
+
+
+def copy_of(value: SerializedValue, writable: bool) -> Any:
+    """The value once more: its buffers are the original's, read-only, or with `writable` its own."""
+    head = value.head
+    magic, kind, pickle_bytes, count = _HEADER.unpack_from(head)
+    if kind == KIND_RAW:
+        return bytes(value.buffers[0][1])
+    start = _HEADER_BYTES + _ENTRY_BYTES * count
+    buffers = [bytearray(b) if writable else b.toreadonly() for _, b in value.buffers]
+    return _loads(memoryview(head)[start : start + pickle_bytes], buffers=buffers)
 
 
 def deserialize_writable(data: Any) -> Any:

@@ -10,12 +10,13 @@ from ray._failures import from_exception
 from ray._serialize import UnpicklableError
 from ray._wire import common_pb2 as wire_common
 from ray._wire import session_pb2 as wire
+from ray._worker.writes import Writers
 
 
 class Function:
     """A function as it came; unpickled at its first use."""
 
-    __slots__ = ("name", "pickled", "kind", "call", "mean_ns")
+    __slots__ = ("name", "pickled", "kind", "call", "mean_ns", "writers")
 
     def __init__(self, definition: wire.FunctionDef) -> None:
         self.name = definition.name
@@ -23,6 +24,7 @@ class Function:
         self.kind = definition.kind
         self.call: Optional[Callable] = None
         self.mean_ns = -1  # not known
+        self.writers: Optional[Writers] = None  # made when a task of its was seen to write to its inputs
 
     def unpickle(self) -> Callable:
         """The function itself, for `call`. Raises NotPicklable."""

@@ -19,10 +19,12 @@ from ray._session import Session
 from ray._wire import session_pb2 as wire
 from ray._worker.actors import Actor
 from ray._worker.code import Function, Group
-from ray._worker.inputs import Inputs, unpin
+from ray._worker.inputs import Inputs, are_shared, unpin
+from ray._worker.iterators import LAZY_TYPES, delivered
 from ray._worker.outcomes import Outcomes, cancelled_failure
 from ray._worker.reports import FAILED, HANDED_BACK, Reports
 from ray._worker.running import Running
+from ray._worker.writes import Writers, was_refused
 
 _REPORT_AFTER_NS = 1_000_000
 _REPORT_RESULTS_MAX = 64
@@ -205,19 +207,42 @@ class Execution:
             started = perf_counter_ns()
             try:
                 running.in_user_code = True
+                entry = groups[group_numbers[position]].take(group_positions[position])
                 if encoded:
-                    missing = inputs.load(encoded, values)
+                    writers = function.writers
+                    missing = inputs.load(
+                        encoded, values, writers is not None and writers.has(function.call, entry)
+                    )
                     if missing:
                         running.in_user_code = False
                         reports.add_failure(position, HANDED_BACK, None)
                         position += 1
                         continue
-                entry = groups[group_numbers[position]].take(group_positions[position])
                 if function.kind == _FUNCTION:
                     call = function.call
                     if call is None:
                         call = function.unpickle()
-                    value = run(call, entry, values)
+                    try:
+                        value = run(call, entry, values)
+                    except Exception as error:
+                        if not (encoded and was_refused(error)):
+                            raise
+                        if function.writers is None:
+                            function.writers = Writers()
+                        function.writers.add(call, entry)
+                        if not are_shared(encoded):
+                            running.in_user_code = False
+                            reports.add_failure(position, HANDED_BACK, None)
+                            inputs.located.clear()
+                            position += 1
+                            continue
+                        del error
+                        entry = groups[group_numbers[position]].take(group_positions[position])
+                        values = []
+                        inputs.load(encoded, values, True)
+                        value = run(call, entry, values)
+                    if type(value) in LAZY_TYPES:
+                        value = delivered(value)
                 elif function.kind == _ACTOR_CLASS:
                     actor.make(function.call or function.unpickle(), entry, values)
                     value = None
@@ -233,9 +258,11 @@ class Execution:
                     if position in kept_positions:
                         kept[position] = [value]
                 else:
-                    reports.add(position, outcomes.results(value, returns), duration_ns // 1000)
+                    each, serialized = outcomes.results(value, returns)
+                    reports.add(position, outcomes.sent(serialized), duration_ns // 1000)
                     if position in kept_positions:
-                        kept[position] = [value] if returns == 1 else list(value)
+                        inputs.keep(position, each, serialized)
+                    each = serialized = None  # type: ignore[assignment]
                 value = None
             except BaseException as error:
                 running.in_user_code = False
@@ -245,6 +272,8 @@ class Execution:
                 reports.add_failure(position, status, failure, duration_ns // 1000)
                 del error
             values = entry = None  # type: ignore[assignment]
+            if encoded:
+                inputs.located.clear()
             mean = function.mean_ns
             function.mean_ns = duration_ns if mean < 0 else (3 * mean + duration_ns) // 4
             if session.pending_calls is not None:

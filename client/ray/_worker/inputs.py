@@ -2,58 +2,107 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional, Sequence
 
-from ray._serialize import deserialize
+from ray._serialize import SerializedValue, copy_of, deserialize, deserialize_writable
 from ray._session import Session
+from ray._store import Located
 from ray._wire import session_pb2 as wire
 from ray._worker.code import NotPicklable, why
 
 ID_BYTES = 28
+# In the place of a value that was used up by being serialized.
+SPENT = object()
+
+
+class Kept:
+    """A result that later tasks of the same batch need.
+
+    If one does, it gets the very object, which nobody else will see. If several do, each gets one of its own,
+    with read-only buffers.
+    """
+
+    __slots__ = ("value", "serialized")
+
+    def __init__(self, value: Any, serialized: Optional[SerializedValue]) -> None:
+        self.value = value
+        self.serialized = serialized
+
+    def take(self, writable: bool) -> Any:
+        if self.serialized is None:
+            return self.value
+        return copy_of(self.serialized, writable)
 
 
 class Inputs:
     """Of one batch. `kept` has results of tasks of this batch that later ones of it need, by position."""
 
-    __slots__ = ("kept", "kept_positions", "_session", "_batch", "_inline")
+    __slots__ = ("kept", "kept_positions", "located", "_session", "_batch", "_inline", "_encoded")
 
     def __init__(self, session: Session, batch: wire.RunBatch, encoded: List[int]) -> None:
         self._session = session
         self._batch = batch
         self._inline = list(batch.inline_inputs) if encoded else []
+        self._encoded = encoded
         self.kept: Dict[int, List[Any]] = {}
+        # Where the running task's large inputs are, by index; to be cleared when it is done.
+        self.located: Dict[int, Located] = {}
         self.kept_positions = {one >> 10 for one in encoded if one & 3 == wire.INPUT_EARLIER}
 
-    def load(self, encoded: List[int], values: List[Any]) -> bool:
+    def keep(self, position: int, values: Sequence[Any], serialized: Sequence[Any]) -> None:
+        """Keep a task's results, one by one, as `take` will hand them out."""
+        kept: List[Any] = []
+        for index, (value, form) in enumerate(zip(values, serialized)):
+            code = (position << 10) | (index << 2) | wire.INPUT_EARLIER
+            is_shared = form is not None and (value is SPENT or self._encoded.count(code) > 1)
+            kept.append(Kept(value, form if is_shared else None))
+        self.kept[position] = kept
+
+    def load(self, encoded: Sequence[int], values: List[Any], writable: bool = False) -> bool:
         """Fills `values`; whether an earlier task of the batch that had to make one failed.
 
-        Raises NotPicklable.
+        `writable`: with private copies of all buffers. Raises NotPicklable.
         """
         missing = False
         for number, one in enumerate(encoded):
             kind, index = one & 3, one >> 2
             try:
                 if kind == wire.INPUT_INLINE:
-                    values.append(deserialize(self._inline[index]))
+                    data = self._inline[index]
+                    values.append(deserialize_writable(data) if writable else deserialize(data))
                 elif kind == wire.INPUT_LOCATED:
-                    values.append(deserialize(self._locate(index).view))
+                    located = self._locate(index)
+                    values.append(
+                        deserialize(located.writable_view() if writable else located.view)
+                    )
                 else:
                     earlier = self.kept.get(index >> 8)
                     if earlier is None:
                         missing = True
                     else:
-                        values.append(earlier[index & 255])
+                        value = earlier[index & 255]
+                        values.append(value.take(writable) if type(value) is Kept else value)
             except Exception as error:
                 raise NotPicklable(
                     f"its input {number} could not be unpickled on the worker: {why(error)}", error
                 ) from error
         return missing
 
-    def _locate(self, index: int) -> Any:
-        batch = self._batch
-        at = batch.located_inputs[index]
-        id = batch.located_ids[ID_BYTES * index : ID_BYTES * (index + 1)]
-        return self._session.store.locate(id, at.segment, at.offset, at.size_bytes)
+    def _locate(self, index: int) -> Located:
+        found = self.located.get(index)
+        if found is None:
+            batch = self._batch
+            at = batch.located_inputs[index]
+            id = batch.located_ids[ID_BYTES * index : ID_BYTES * (index + 1)]
+            found = self.located[index] = self._session.store.locate(
+                id, at.segment, at.offset, at.size_bytes
+            )
+        return found
+
+
+def are_shared(encoded: Sequence[int]) -> bool:
+    """Whether nothing that the task was given is its alone, so that it can be given all of it again."""
+    return all(one & 3 != wire.INPUT_EARLIER for one in encoded)
 
 
 def unpin(session: Session, batch: wire.RunBatch, positions: List[int]) -> None:

@@ -7,11 +7,13 @@ from typing import Any, Dict, List, Tuple
 
 from ray import _calls
 from ray._failures import from_exception
-from ray._serialize import UnpicklableError, deserialize, serialize
+from ray._serialize import SerializedValue, UnpicklableError, deserialize, serialize
 from ray._session import Session
 from ray._wire import common_pb2 as wire_common
 from ray._wire import session_pb2 as wire
 from ray._worker.code import NotPicklable, unpicklable_failure
+from ray._worker.inputs import SPENT
+from ray._worker.iterators import RaisedByIterator, ResultPickler
 from ray._worker.reports import FAILED, RETRY
 
 # Frames of these files at the top of a task's traceback are ours, not the user's.
@@ -27,34 +29,47 @@ class Outcomes:
 
     # ------------------------------------------------------------ results
 
-    def results(self, value: Any, returns: int) -> List[Tuple[Any, List[bytes]]]:
-        """(bytes or Sealed, ids of references inside) of each of the `returns` values in `value`.
+    def results(self, value: Any, returns: int) -> Tuple[List[Any], List[SerializedValue]]:
+        """The `returns` values in `value`, and each of them serialized.
 
-        Raises NotPicklable; ValueError for another number of values.
+        Raises NotPicklable; ValueError for another number of values; what an iterator in the value raises.
         """
         if returns == 1:
-            return [self._result(value, "its result")]
-        if returns == 0:
-            return []
-        if not isinstance(value, (tuple, list)) and hasattr(value, "__iter__"):
-            value = list(value)
-        if not isinstance(value, (tuple, list)) or len(value) != returns:
-            count = len(value) if isinstance(value, (tuple, list)) else 1
-            raise ValueError(
-                f"Task returned {count} objects, but num_returns={returns}: a function with num_returns > 1 "
-                "must return as many values, as a tuple or list."
-            )
-        return [self._result(one, f"its result {i}") for i, one in enumerate(value)]
+            values = [value]
+        elif returns == 0:
+            values = []
+        else:
+            if not isinstance(value, (tuple, list)) and hasattr(value, "__iter__"):
+                value = list(value)
+            if not isinstance(value, (tuple, list)) or len(value) != returns:
+                count = len(value) if isinstance(value, (tuple, list)) else 1
+                raise ValueError(
+                    f"Task returned {count} objects, but num_returns={returns}: a function with num_returns "
+                    "> 1 must return as many values, as a tuple or list."
+                )
+            values = list(value)
+        serialized = []
+        for index, one in enumerate(values):
+            ResultPickler.met_iterator = False
+            try:
+                serialized.append(serialize(one, ResultPickler))
+            except UnpicklableError as error:
+                what = "its result" if returns == 1 else f"its result {index}"
+                raise NotPicklable(f"{what} can't be pickled: {error}", error) from error
+            except RaisedByIterator as raised:
+                raise raised.error from None
+            if ResultPickler.met_iterator:
+                values[index] = SPENT
+        return values, serialized
 
-    def _result(self, value: Any, what: str) -> Tuple[Any, List[bytes]]:
-        try:
-            serialized = serialize(value)
-        except UnpicklableError as error:
-            raise NotPicklable(f"{what} can't be pickled: {error}", error) from error
+    def sent(self, serialized: List[SerializedValue]) -> List[Tuple[Any, List[bytes]]]:
+        """(bytes or Sealed, ids of references inside) of each, as Reports takes them."""
         session = self._session
-        if serialized.size_bytes <= session.inline_bytes_max:
-            return serialized.to_bytes(), serialized.contained  # type: ignore[return-value]
-        return session.seal(serialized), serialized.contained  # type: ignore[return-value]
+        inline_bytes_max = session.inline_bytes_max
+        return [
+            (one.to_bytes() if one.size_bytes <= inline_bytes_max else session.seal(one), one.contained)
+            for one in serialized
+        ]  # type: ignore[return-value]
 
     # ------------------------------------------------------------ failures
 

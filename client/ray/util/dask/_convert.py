@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
 from ray._calls import INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Slot, dep, first, slot
-from ray._ref import ObjectRef
+from ray._ref import ObjectRef, RefKey
 
 try:
     from dask._task_spec import (
@@ -126,6 +126,8 @@ class Converter:
         if type(known) is External:
             return self.reference(known.ref)
         if key not in self._graph:
+            if type(key) is RefKey:
+                return self.reference(key.ref)
             raise KeyError(key)
         self.missing.append(key)
         return None
