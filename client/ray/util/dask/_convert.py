@@ -168,12 +168,32 @@ class Converter:
         return value
 
     def _legacy_items(self, value: Any, kind: type) -> Any:
+        if kind is list:
+            keys = self._legacy_keys(value)
+            if keys is not None:
+                return keys
         items = [self.legacy(item) for item in value]
         if any(type(item) in NODES for item in items):
             return Build(kind, items)
         if all(new is old for new, old in zip(items, value)):
             return value
         return kind(items)
+
+    def _legacy_keys(self, keys: list) -> Optional[Build]:
+        """A list of nothing but keys, as what takes many results into one has it; None for any other list."""
+        try:
+            found = list(map(self._known.get, keys))
+        except TypeError:
+            return None
+        kinds = set(map(type, found))
+        if kinds == {int}:
+            first_dep = len(self.deps)
+            self.deps += found
+            return Build(list, list(map(dep, range(first_dep, len(self.deps)))))
+        if kinds == {type(None)} and all(map(self._graph.__contains__, keys)):
+            self.missing += keys
+            return Build(list, [])
+        return None
 
     def _legacy_dict(self, value: dict) -> Any:
         """Only nodes are looked for in a dict, never keys."""
