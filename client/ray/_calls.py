@@ -20,8 +20,8 @@ import pickle
 from typing import Any, Callable, Dict, List, Mapping, Sequence, Tuple
 
 __all__ = [
-    "Apply", "Build", "Call", "Dep", "INPUTS", "Nested", "Program", "Slot", "apply_function", "dep", "first",
-    "load_group", "resolve", "run", "slot",
+    "Apply", "Build", "Call", "Dep", "INPUTS", "Nested", "Program", "Quote", "Slot", "apply_function", "dep",
+    "first", "load_group", "resolve", "run", "slot",
 ]
 
 
@@ -179,7 +179,16 @@ class Program(_Node):
         return Program, (self.steps, self.drops, self.result)
 
 
-NODES = (Dep, Build, Apply, Program, Slot)
+class Quote(_Node):
+    """A whole entry as an argument: it is handed on as it is, to a function that runs it itself."""
+
+    __slots__ = ("entry",)
+
+    def __init__(self, entry: Any) -> None:
+        self.entry = entry
+
+
+NODES = (Dep, Build, Apply, Program, Quote, Slot)
 
 
 def load_group(blob: bytes) -> List[Any]:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import pickle
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
-from ray._calls import INPUTS, NODES, Build, Call, Dep, Nested, Program, Apply, apply_function, dep
+from ray._calls import (
+    INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Quote, apply_function, dep,
+)
 from ray._functions import FunctionTable, function_name
 from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError, dump_with
@@ -433,6 +435,8 @@ class _Lifter:
             return Apply(node.function, tuple([self.value(a) for a in node.args]), kwargs)
         if kind is Program:
             return self._program(node)
+        if kind is Quote:
+            return Quote(self.entry(node.entry))
         return node
 
     def _program(self, program: Program) -> Program:

@@ -136,6 +136,14 @@ class GraphRun:
         refs.update(zip(fresh, self._session.adopt_results(ids)))
         return [refs[task] for task in tasks]
 
+    def keep_only(self, tasks: Sequence[int]) -> None:
+        """Let go of all other results, once everything was sent: who still refers to one holds it."""
+        if self._hold_all:
+            self.adopt(range(self.builder.sent_count()))
+            self._refs = {task: self._refs[task] for task in tasks}
+            self._wanted = list(tasks)
+            self._hold_all = False
+
     def get(self, refs: Sequence[ObjectRef]) -> List[Any]:
         """The values of results, of this graph and others. Raises the graph's first failure."""
         try:

@@ -23,10 +23,14 @@ from ray.util.dask._config import disable_dask_on_ray, enable_dask_on_ray
 from ray.util.dask._optimize import dataframe_optimize
 from ray.util.dask._persist import ray_dask_persist, ray_dask_persist_mixin
 from ray.util.dask._scheduler import ray_dask_get, ray_dask_get_sync
+from ray.util.dask.callbacks import (
+    ProgressBarCallback, RayDaskCallback, local_ray_callbacks, unpack_ray_callbacks,
+)
 
 __all__ = [
-    "dataframe_optimize", "disable_dask_on_ray", "enable_dask_on_ray", "ray_dask_get", "ray_dask_get_sync",
-    "ray_dask_persist", "ray_dask_persist_mixin",
+    "ProgressBarCallback", "RayDaskCallback", "dataframe_optimize", "disable_dask_on_ray",
+    "enable_dask_on_ray", "local_ray_callbacks", "ray_dask_get", "ray_dask_get_sync", "ray_dask_persist",
+    "ray_dask_persist_mixin", "unpack_ray_callbacks",
 ]
 
 # Collections over references have names, which Dask makes of what is in them.

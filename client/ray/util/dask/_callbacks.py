@@ -43,8 +43,9 @@ class CallbackRun:
                 hook[0](self._graph)
             self._started.append(hook)
 
-    def start_state(self, known: Dict[Hashable, Any]) -> None:
-        """Every task has been submitted; `known` is what each key has become."""
+    def start_state(self, known: Dict[Hashable, Any], tasks: List[Hashable]) -> None:
+        """Every task has been added; `known` is what each key has become, `tasks` are keys by number."""
+        self.tasks = tasks
         cache = self.state["cache"]
         for key, what in known.items():
             if type(what) is Literal:
@@ -115,7 +116,7 @@ def active_hooks(callbacks: Optional[Sequence[Any]]) -> Iterator[List[Tuple]]:
         return
     chosen = None if callbacks is None else [normalize_callback(c) for c in _as_list(callbacks)]
     with local_callbacks(chosen) as hooks:
-        yield list(hooks)
+        yield [hook for hook in hooks if any(hook)]
 
 
 def _as_list(callbacks: Any) -> List[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, List, Sequence
 
-from ray._calls import INPUTS, Build, Call, Nested, Program, run
+from ray._calls import INPUTS, Build, Call, Nested, Program, Quote, run
 from ray._ref import ObjectRef
 
 
@@ -46,6 +46,10 @@ class LocalRun:
     def want(self, task: int) -> None:
         """All results are kept anyway."""
 
+    def results_of(self, tasks: Sequence[int]) -> List[Any]:
+        """The results of tasks that were added."""
+        return [self.results[task] for task in tasks]
+
     def _with_values(self, entry: Any) -> Any:
         """The entry with values in place of the references that are deeper inside."""
         if entry is INPUTS:
@@ -73,6 +77,8 @@ class LocalRun:
         if kind is dict:
             items = {key: self._value(item) for key, item in value.items()}
             return value if all(items[key] is value[key] for key in items) else items
+        if kind is Quote:
+            return Quote(self._with_values(value.entry))
         if kind is Build and value.items is not INPUTS:
             return Build(value.kind, [self._value(item) for item in value.items])
         return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Hashable, List, Mapping, Tuple
+from typing import Any, Dict, Hashable, List, Mapping, Optional, Tuple
 
 from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef
@@ -11,8 +11,12 @@ from ray._serialize import SIMPLE_TYPES
 from ray.util.dask._annotations import OptionChooser
 from ray.util.dask._callbacks import CallbackRun, active_hooks
 from ray.util.dask._convert import External, Literal
+from ray.util.dask._hooks import HookedRun, HookedWalk, make_task_hooks, task_hooks_of
 from ray.util.dask._local import LocalRun
 from ray.util.dask._walk import Walk
+from ray.util.dask.callbacks import (
+    RayCallbacks, RayDaskCallback, local_ray_callbacks, unpack_ray_callbacks,
+)
 
 # In Dask's configuration: False has every task of a shuffle run as Dask has made it.
 NATIVE_SHUFFLE_KEY = "ray.native-shuffle"
@@ -26,7 +30,8 @@ def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
 
     Keyword arguments: `ray_remote_args`, a dict of task options (num_cpus, num_gpus, memory, resources,
     max_retries, retry_exceptions) for every task; `ray_persist=True` to return ObjectRefs at once instead of
-    waiting for values; `callbacks`, Dask callbacks for this call. Others are Dask's and are ignored.
+    waiting for values; `callbacks`, Dask callbacks for this call; `ray_callbacks`, RayDaskCallbacks for this
+    call, in place of those that are active. `num_workers`, `pool` and Dask's others are accepted and ignored.
 
     Raises what a task raised, as an exception that is of its class and a RayTaskError; KeyError for a key
     that is not in the graph; ValueError for `resources=` (use ray_remote_args={"resources": ...}).
@@ -35,37 +40,66 @@ def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     chooser = OptionChooser(dsk, kwargs)
     graph = graph_of(dsk)
     wanted = flat_keys(keys)
-    with active_hooks(kwargs.get("callbacks")) as hooks:
-        if hooks:
-            graph = dict(graph)
-            values = _run_with_hooks(graph, wanted, chooser, hooks, persist)
-        else:
-            values = _run(graph, wanted, chooser, persist)
-    return _nest(keys, values)
+    ray_callbacks = kwargs.get("ray_callbacks")
+    if ray_callbacks is not None or RayDaskCallback.ray_active:
+        with local_ray_callbacks(ray_callbacks) as chosen:
+            hooks = unpack_ray_callbacks(chosen)
+            return _compute(graph, keys, wanted, chooser, kwargs.get("callbacks"), hooks, persist)
+    return _compute(graph, keys, wanted, chooser, kwargs.get("callbacks"), None, persist)
 
 
 def ray_dask_get_sync(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     """As ray_dask_get, with every task run here and now, one after the other: for debugging.
 
     Nothing is pickled and no node is needed, so pdb, print and breakpoints work; exceptions are the tasks'
-    own. Task options are checked and have no effect.
+    own. Task options are checked and have no effect. Hooks are called, with values in place of references.
     """
     OptionChooser(dsk, kwargs)
     graph = graph_of(dsk)
     wanted = flat_keys(keys)
     local = LocalRun(_fetch_one)
-    walk = Walk(graph, local)
-    walk.add(wanted)
-    values: Dict[Hashable, Any] = {}
-    for key in wanted:
-        what = walk.known[key]
-        if type(what) is Literal:
-            values[key] = what.value
-        elif type(what) is External:
-            values[key] = _fetch_one(what.ref)
+    with local_ray_callbacks(kwargs.get("ray_callbacks")) as chosen:
+        hooks = unpack_ray_callbacks(chosen)
+        walk: Walk
+        if chosen:
+            walk = HookedWalk(
+                graph, local, None, hooks, local.results_of, make_task_hooks(hooks)
+            )
         else:
-            values[key] = local.results[what >> 1]
-    return _nest(keys, values)
+            walk = Walk(graph, local)
+        walk.add(wanted)
+        values: Dict[Hashable, Any] = {}
+        for key in wanted:
+            what = walk.known[key]
+            if type(what) is Literal:
+                values[key] = what.value
+            elif type(what) is External:
+                values[key] = _fetch_one(what.ref)
+            else:
+                values[key] = local.results[what >> 1]
+        result = _nest(keys, values)
+        if isinstance(walk, HookedWalk):
+            walk.postsubmit()
+            for hook in hooks.ray_postsubmit_all_cbs or ():
+                hook(result, graph)
+            for hook in hooks.ray_finish_cbs or ():
+                hook(result)
+        return result
+
+
+def _compute(
+    graph: Mapping, keys: Any, wanted: List[Hashable], chooser: OptionChooser, callbacks: Any,
+    ray_hooks: Optional[RayCallbacks], persist: bool,
+) -> Any:
+    with active_hooks(callbacks) as hooks:
+        if not hooks and ray_hooks is None:
+            return _nest(keys, _run(graph, wanted, chooser, persist))
+        if ray_hooks is None:
+            ray_hooks = unpack_ray_callbacks(None)
+        result = _run_with_hooks(dict(graph), keys, wanted, chooser, hooks, ray_hooks, persist)
+        for hook in ray_hooks.ray_finish_cbs or ():
+            hook(result)
+        return result
 
 
 def _run(
@@ -81,27 +115,56 @@ def _run(
 
 
 def _run_with_hooks(
-    graph: Dict, wanted: List[Hashable], chooser: OptionChooser, hooks: List[Tuple], persist: bool
-) -> Dict[Hashable, Any]:
+    graph: Dict, keys: Any, wanted: List[Hashable], chooser: OptionChooser, hooks: List[Tuple],
+    ray_hooks: RayCallbacks, persist: bool,
+) -> Any:
     calls = CallbackRun(hooks, graph)
     failed = True
     try:
         calls.start()
-        with GraphRun(
-            current_session(), name=_name_of(wanted), hold_all=calls.wants_results,
-            on_event=calls.on_event,
+        session = current_session()
+        with HookedRun(
+            session, bool(ray_hooks.ray_presubmit_cbs), name=_name_of(wanted),
+            hold_all=calls.wants_results or bool(ray_hooks.ray_postsubmit_cbs),
+            on_event=calls.on_event if hooks else None,
         ) as run:
-            walk = Walk(graph, run.builder, chooser.for_builder(run.builder, graph), calls.tasks.append)
+            walk = HookedWalk(
+                graph, run.builder, chooser.for_builder(run.builder, graph), ray_hooks, run.results,
+                task_hooks_of(session, ray_hooks),
+            )
             walk.add(wanted)
-            calls.start_state(walk.known)
+            calls.start_state(walk.known, walk.keys)
             run.finish()
-            if calls.tasks and not persist:
+            outcome = {key: walk.known[key] for key in wanted}
+            walk.postsubmit()
+            if ray_hooks.ray_postsubmit_all_cbs:
+                references = _references_of(run, outcome)
+                for hook in ray_hooks.ray_postsubmit_all_cbs:
+                    hook(_nest(keys, references), graph)
+                del references
+            del walk
+            if hooks and calls.tasks and not persist:
                 calls.drive(run)
-            values = _fetch(run, {key: walk.known[key] for key in wanted}, persist)
+            run.keep_only(_tasks_of(outcome))
+            result = _nest(keys, _fetch(run, outcome, persist))
         failed = False
-        return values
+        return result
     finally:
         calls.finish(failed)
+
+
+def _tasks_of(outcome: Dict[Hashable, Any]) -> List[int]:
+    return [what >> 1 for what in outcome.values() if type(what) is int]
+
+
+def _references_of(run: GraphRun, outcome: Dict[Hashable, Any]) -> Dict[Hashable, Any]:
+    """What hooks get for the keys: references, or values that are known without running anything."""
+    tasks = _tasks_of(outcome)
+    refs = dict(zip(tasks, run.adopt(tasks)))
+    return {
+        key: what.value if type(what) is Literal else what.ref if type(what) is External else refs[what >> 1]
+        for key, what in outcome.items()
+    }
 
 
 def _fetch(run: GraphRun, outcome: Dict[Hashable, Any], persist: bool) -> Dict[Hashable, Any]:

@@ -1,0 +1,207 @@
+"""HookedWalk: a walk that calls the hooks of RayDaskCallbacks, key by key, as it adds tasks to one graph.
+
+A task that ray_presubmit found a value for is left out; the value stands in its place. What hooks are given
+of a task's dependencies is made when they look at it, so a graph whose hooks only ask for keys is sent as a
+whole, as any other. If one does look, what was added so far has to be sent and may have to run while the
+hook waits: then the graph is one that runs as it comes.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
+
+from ray._graph import UnpicklableTaskError
+from ray._graph_runner import GraphRun
+from ray._ref import ObjectRef
+from ray._serialize import UnpicklableError
+from ray._task_hooks import TaskHooks, hooked_entry
+from ray.util.dask._convert import Converter, External, Literal
+from ray.util.dask._walk import Walk
+from ray.util.dask.callbacks import RayCallbacks
+
+
+class Deps(dict):
+    """A dict of a task's dependencies, whose values are made when somebody looks at one of them."""
+
+    __slots__ = ("_resolve", "__weakref__")
+
+    def __init__(self, keys: Sequence[Hashable], resolve: Callable[[Sequence[Hashable]], Dict]) -> None:
+        super().__init__(dict.fromkeys(keys))
+        self._resolve: Optional[Callable] = resolve
+
+    def fill(self) -> None:
+        resolve = self._resolve
+        if resolve is not None:
+            self._resolve = None
+            self.update(resolve(list(self)))
+
+    def __reduce__(self) -> Tuple:
+        self.fill()
+        return dict, (list(self.items()),)
+
+
+def _filled(name: str) -> Callable:
+    plain = getattr(dict, name)
+
+    def method(self: Deps, *args: Any, **kwargs: Any) -> Any:
+        self.fill()
+        return plain(self, *args, **kwargs)
+
+    method.__name__ = name
+    return method
+
+
+for _name in (
+    "__getitem__", "__eq__", "__ne__", "__repr__", "__or__", "__ror__", "__ior__", "__setitem__",
+    "__delitem__", "copy", "get", "items", "pop", "popitem", "setdefault", "values",
+):
+    setattr(Deps, _name, _filled(_name))
+# So that dict(deps) and {**deps} don't take the values past the methods above.
+Deps.__iter__ = lambda self: dict.__iter__(self)  # type: ignore[assignment]
+Deps.__hash__ = None  # type: ignore[assignment]
+
+
+class RecordingConverter(Converter):
+    """Notes which keys a value depends on."""
+
+    def start(self) -> None:
+        super().start()
+        self.seen: Dict[Hashable, None] = {}
+
+    def key(self, key: Hashable) -> Any:
+        if self._scope is None:
+            self.seen[key] = None
+        return super().key(key)
+
+
+class HookedWalk(Walk):
+    """A walk for one computation with hooks. `keys` and `dependencies` are those of its tasks, by number.
+
+    `results(tasks)` gives references to results of tasks that were added, having sent them before.
+    """
+
+    def __init__(
+        self,
+        graph: Mapping,
+        builder: Any,
+        options: Optional[Callable[[Hashable], int]],
+        hooks: RayCallbacks,
+        results: Callable[[Sequence[int]], Sequence[Any]],
+        task_hooks: Optional[TaskHooks] = None,
+    ) -> None:
+        self.keys: List[Hashable] = []
+        self.dependencies: List[Sequence[Hashable]] = []
+        super().__init__(graph, builder, options, self.keys.append)
+        self._converter = RecordingConverter(graph, self.known, builder.external)
+        self._presubmit_hooks = hooks.ray_presubmit_cbs or ()
+        self._postsubmit_hooks = hooks.ray_postsubmit_cbs or ()
+        self._results = results
+        self._looks = 0
+        self._task_hooks = task_hooks
+
+    def _add_task(self, key: Hashable, function: Any, entry: Any) -> None:
+        converter = self._converter
+        dependencies = list(converter.seen)
+        if self._presubmit_hooks:
+            looks = self._looks
+            substitute = self._presubmit(key, dependencies)
+            if substitute is not None:
+                is_reference = type(substitute) is ObjectRef
+                self.known[key] = External(substitute) if is_reference else Literal(substitute)
+                return
+            if looks != self._looks:
+                # Something was sent meanwhile, and names of objects of elsewhere are a chunk's own.
+                function, entry = converter.finish(self._convert(self._graph[key]))
+        if self._task_hooks is not None:
+            entry = hooked_entry(key, function, entry, len(converter.deps))
+            function = self._task_hooks
+        self.dependencies.append(dependencies)
+        super()._add_task(key, function, entry)
+
+    def _presubmit(self, key: Hashable, dependencies: Sequence[Hashable]) -> Any:
+        """The value that takes the task's place, or None. Every hook is called; the first value counts."""
+        task = self._graph[key]
+        deps = Deps(dependencies, self._resolve)
+        substitute = None
+        for hook in self._presubmit_hooks:
+            value = hook(task, key, deps)
+            if substitute is None:
+                substitute = value
+        kept = weakref.ref(deps)
+        del deps
+        still = kept()
+        if still is not None:
+            still.fill()  # somebody may look later, when there is nothing left to look at
+        return substitute
+
+    def postsubmit(self) -> None:
+        """Call ray_postsubmit for every task. Everything has been sent."""
+        if not self._postsubmit_hooks:
+            return
+        for number, key in enumerate(self.keys):
+            deps = Deps(self.dependencies[number], self._resolve)
+            deps.fill()
+            for hook in self._postsubmit_hooks:
+                hook(self._graph[key], key, deps, self._results([number])[0])
+
+    def _resolve(self, keys: Sequence[Hashable]) -> Dict[Hashable, Any]:
+        """References to the results of these keys, or values where they are known."""
+        self._looks += 1
+        tasks = [self.known[key] >> 1 for key in keys if type(self.known[key]) is int]
+        refs = dict(zip(tasks, self._results(tasks)))
+        return {key: self.reference(key, refs) for key in keys}
+
+    def reference(self, key: Hashable, refs: Mapping[int, Any]) -> Any:
+        """What a hook gets for a key, of which `refs` has the task's reference."""
+        what = self.known[key]
+        if type(what) is Literal:
+            return what.value
+        return what.ref if type(what) is External else refs[what >> 1]
+
+
+class HookedRun(GraphRun):
+    """A graph some of whose results are asked for before all of it was added.
+
+    If that happens, or the graph does not fit into one chunk, it runs as it comes, and the session holds every
+    result until keep_only(); else it is as any other. Only with `may_look`.
+    """
+
+    def __init__(self, session: Any, may_look: bool, **options: Any) -> None:
+        super().__init__(session, **options)
+        self._may_look = may_look
+
+    def _send(self, chunk: Any, references: Sequence[ObjectRef]) -> None:
+        if self._may_look and chunk.first_task == 0 and not chunk.last:
+            chunk.fail_fast = False
+            chunk.hold_all = self._hold_all = True
+        super()._send(chunk, references)
+
+    def results(self, tasks: Sequence[int]) -> List[ObjectRef]:
+        """References to results of tasks that were added, all of which are sent now."""
+        if tasks and max(tasks) >= self.builder.sent_count():
+            self.builder.flush()
+        return self.adopt(tasks)
+
+
+def make_task_hooks(hooks: RayCallbacks, timed: bool = False) -> Optional[TaskHooks]:
+    """What goes around each task, or None."""
+    before, after = hooks.ray_pretask_cbs, hooks.ray_posttask_cbs
+    if not (before or after or timed):
+        return None
+    count = len(before or after or ())
+    return TaskHooks(list(zip(before or [None] * count, after or [None] * count)), timed)
+
+
+def task_hooks_of(session: Any, hooks: RayCallbacks, timed: bool = False) -> Optional[TaskHooks]:
+    """As make_task_hooks; raises TypeError if it can't be sent to workers."""
+    made = make_task_hooks(hooks, timed)
+    if made is not None:
+        try:
+            session.functions.intern(made)
+        except UnpicklableError as error:
+            raise UnpicklableTaskError(
+                f"ray_pretask and ray_posttask run on the workers and can't be sent there: {error}. They "
+                "are pickled with the object whose methods they are; keep what can't be pickled out of it."
+            ) from error
+    return made
