@@ -472,10 +472,21 @@ class _Lifter:
             return dep(len(self._deps) - 1)
 
 
+def explicit(entry: Any, input_count: int) -> Any:
+    """The same entry for a task that has more dependencies than those `input_count` of its own."""
+    if entry is INPUTS:
+        return tuple([dep(index) for index in range(input_count)])
+    if type(entry) is Nested and len(entry.args) == 1 and type(entry.args[0]) is Build:
+        build = entry.args[0]
+        if build.items is INPUTS:
+            items = [dep(index) for index in range(input_count)]
+            return Nested((Build(build.kind, items),), entry.kwargs)
+    return entry
+
+
 def _with_first(first: Any, entry: Any, input_count: int) -> Any:
     """The entry with one more positional argument, in front."""
-    if entry is INPUTS:
-        return (first,) + tuple([dep(index) for index in range(input_count)])
+    entry = explicit(entry, input_count)
     if type(entry) is tuple:
         return (first,) + entry
     if type(entry) is Program:  # has its own functions; this one is only its name

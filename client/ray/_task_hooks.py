@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Any, Callable, Hashable, List, Optional, Sequence, Tuple
 
 from ray._calls import INPUTS, Build, Nested, Quote, run
+from ray._graph import explicit
 
 # A hook before the task and one after it; either may be None.
 HookPair = Tuple[Optional[Callable], Optional[Callable]]
@@ -42,4 +43,5 @@ class TaskHooks:
 
 def hooked_entry(key: Hashable, function: Callable, entry: Any, dep_count: int) -> Nested:
     """The entry of a task whose function is a TaskHooks, for one of `function` and `entry`."""
-    return Nested((key, function, Quote(entry), dep_count, Build(list, INPUTS)), {})
+    quote = Quote(explicit(entry, dep_count))
+    return Nested((key, function, quote, dep_count, Build(list, INPUTS)), {})

@@ -223,6 +223,7 @@ def test_a_large_closure_is_put(graphs):
     big = np.arange(100_000.0)
     assert ray_dask_get({"a": (lambda i: big[i], 7), "b": (lambda *, i=3: big[i],)}, ["a", "b"]) == (7.0, 3.0)
     assert graphs.puts == 2
+    assert ray_dask_get({"a": (inc, 1), "b": (lambda x: (x, big[1]), ["a", "a"])}, "b") == ([2, 2], 1.0)
 
 
 @both
