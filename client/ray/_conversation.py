@@ -59,6 +59,8 @@ class Conversation:
         self._background_lock = threading.Lock()
         # Workers: entered while a thread really waits inside a task.
         self.blocking: Optional[Any] = None
+        # Workers: gives what waits behind the running task to others, when the task has to wait for one.
+        self.hand_back_rest: Optional[Callable[[], None]] = None
         # Workers: takes frames that are for them. Those that came right behind the hello wait here.
         self.early_frames: List[Tuple[str, Any]] = []
         self.on_worker_frame: Optional[Callable[[str, Any], None]] = None

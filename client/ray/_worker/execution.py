@@ -140,14 +140,14 @@ class Execution:
         if self.running.batch is None or self._blocked:
             return
         self._blocked = True
-        if not self._actor.lives_here:
-            self.hand_back_rest()
+        self.hand_back_rest()
         self._session.send(wire.ClientFrame(blocked=wire.Blocked(blocked=True)))
 
     def hand_back_rest(self) -> None:
         """Whatever was given to this worker behind the running task goes to others."""
         running = self.running
-        assert running.batch is not None
+        if running.batch is None or self._actor.lives_here or not _shield.is_main_thread():
+            return
         end, running.end = running.end, running.position + 1
         if end > running.end:
             self._session.flush()

@@ -47,6 +47,7 @@ def run(worker: int, descriptor: int) -> None:
     session.current_task = running.current_task
     session.reports = execution.reports
     session.blocking = execution.blocking
+    session.hand_back_rest = execution.hand_back_rest
     execution.streams = output.install(
         running.current_name, lambda lines: _send_output(session, lines)
     )

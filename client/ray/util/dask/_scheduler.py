@@ -13,6 +13,7 @@ from ray.util.dask._callbacks import CallbackRun, active_hooks
 from ray.util.dask._convert import External, Literal
 from ray.util.dask._hooks import HookedRun, HookedWalk, make_task_hooks, task_hooks_of
 from ray.util.dask._local import LocalRun
+from ray.util.dask._locks import locks_travel
 from ray.util.dask._walk import Walk
 from ray.util.dask.callbacks import (
     RayCallbacks, RayDaskCallback, local_ray_callbacks, unpack_ray_callbacks,
@@ -91,7 +92,7 @@ def _compute(
     graph: Mapping, keys: Any, wanted: List[Hashable], chooser: OptionChooser, callbacks: Any,
     ray_hooks: Optional[RayCallbacks], persist: bool,
 ) -> Any:
-    with active_hooks(callbacks) as hooks:
+    with locks_travel(), active_hooks(callbacks) as hooks:
         if not hooks and ray_hooks is None:
             return _nest(keys, _run(graph, wanted, chooser, persist))
         if ray_hooks is None:
