@@ -98,6 +98,7 @@ struct Block {
   uint32_t unfinished = 0;
   uint32_t in_flight = 0;
   uint32_t live_sealed = 0;  // results that were sealed and that only these rows can make again
+  uint32_t linked = 0;       // without fail_fast: edges of these rows that are in a producer's list
 
   uint32_t edge_end(uint32_t row) const {
     return row + 1 < rows.size() ? rows[row + 1].first_edge : static_cast<uint32_t>(edges.size());

@@ -485,8 +485,17 @@ void Node::State::add_dependency(Graph& graph, uint32_t task, uint32_t e) {
     block.externals.push_back({});
     return;
   }
-  // A circular list with its tail in the producer's row.
-  if (producer.last_reader_task == TaskRow::kNoReader) {
+  if (!graph.fail_fast && producer.state == TaskState::kDone) {
+    if (uint32_t number = object_of(graph, dep, index); number != 0) {
+      block.externals.push_back({{graph.id, dep, index}, number});
+      edge.dep = Edge::kExternal | static_cast<uint32_t>(block.externals.size() - 1);
+      return add_dependency(graph, task, e);
+    }
+  }
+  // A circular list with its tail in the producer's row. (See detach_readers for what may be in it.)
+  if (!graph.fail_fast && producer.state >= TaskState::kDone) {
+    // It fails below.
+  } else if (producer.last_reader_task == TaskRow::kNoReader) {
     edge.next_task = task;
     edge.next_edge = e;
   } else {
@@ -496,8 +505,11 @@ void Node::State::add_dependency(Graph& graph, uint32_t task, uint32_t e) {
     tail.next_task = task;
     tail.next_edge = e;
   }
-  producer.last_reader_task = task;
-  producer.last_reader_edge = e;
+  if (graph.fail_fast || producer.state < TaskState::kDone) {
+    producer.last_reader_task = task;
+    producer.last_reader_edge = e;
+    if (!graph.fail_fast) ++block.linked;
+  }
   uint32_t number = producer.return_count == 1 ? producer.object : need_object(graph, dep, index);
   if (number != 0) {
     ++objects_[number].uses;

@@ -94,6 +94,7 @@ struct Node::State {
   void recount_inputs(Graph& graph, uint32_t task);
   void note_lineage(Graph& graph, uint32_t task);
   void finish_task(Graph& graph, uint32_t task, const Session& by, TaskResult& result);
+  void detach_readers(Graph& graph, uint32_t task);
   void fail_task(Graph& graph, uint32_t task, const FailurePtr& failure);
   void fail_graph(Graph& graph, const FailurePtr& failure);
   void end_task(Graph& graph, uint32_t task, TaskState state);

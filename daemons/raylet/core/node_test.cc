@@ -402,6 +402,49 @@ TEST_CASE("cancelling a task also cancels what it submitted, and nothing that ot
   CHECK(node.answers[of_other.number].empty());
 }
 
+TEST_CASE("calls that read older ones find them though the blocks in between were let go") {
+  NodeHarness node(options_with(2));
+  SessionId driver = node.driver();
+  const uint32_t block = Block::kTasks;
+  SECTION("a reader of all of them comes while they run") {
+    // The last of them ends long after the first ones, whose rows are gone by then.
+    ChunkBuilder chunk(7, false);
+    chunk.function(1, "f");
+    std::vector<uint64_t> all;
+    for (uint32_t i = 0; i < 3 * block; ++i) {
+      chunk.task();
+      all.push_back(i);
+    }
+    chunk.task(all);
+    chunk.raw().hold_all = true;
+    node.submit(driver, chunk);
+    CHECK(node.finish_all() == 3 * block + 1);
+  }
+  SECTION("readers of one come again after other readers ended") {
+    ChunkBuilder chunk(7, false);
+    chunk.function(1, "f").task().task();
+    for (uint32_t i = 0; i < 2 * block; ++i) chunk.task({0});
+    for (uint32_t i = 0; i < 2 * block; ++i) chunk.task();
+    chunk.raw().hold_all = true;
+    node.submit(driver, chunk);
+    // All but the second task, which keeps the first block.
+    auto is_slow = [](const NodeHarness::SentTask& task) { return task.result.task == 1; };
+    uint32_t finished = 0;
+    for (auto next = node.running.begin(); next != node.running.end(); ++finished) {
+      node.finish(*next);
+      next = std::find_if_not(node.running.begin(), node.running.end(), is_slow);
+    }
+    CHECK(finished == 4 * block + 1);
+    ChunkBuilder more(7, false);
+    more.task({0});
+    more.raw().first_task = 4 * block + 2;
+    node.submit(driver, more);
+    CHECK(node.finish_all() == 2);
+  }
+  RequestId request = node.get(driver, {object(7, 0)});
+  CHECK(node.answers[request.number].size() == 1);
+}
+
 TEST_CASE("a forced cancel kills the worker and does not try the task again") {
   NodeHarness node(options_with(1));
   SessionId driver = node.driver();

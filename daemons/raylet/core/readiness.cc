@@ -210,7 +210,27 @@ void Node::State::finish_task(Graph& graph, uint32_t task, const Session& by, Ta
       return true;
     });
   }
+  detach_readers(graph, task);
   if (is_creation(row)) creation_done(graph, task);
+}
+
+// A graph without fail_fast lets go of its blocks one by one, so no row of it may be named by a block that can
+// outlive it: lists of readers are for tasks that have not ended, and what a task made is an object to its readers.
+void Node::State::detach_readers(Graph& graph, uint32_t task) {
+  if (graph.fail_fast) return;
+  TaskRow& producer = graph.row(task);
+  bool done = producer.state == TaskState::kDone;
+  graph.each_reader(task, [&](uint32_t reader, uint32_t e) {
+    Block& block = graph.block_of(reader);
+    if (done) {
+      uint32_t index = block.return_of(e);
+      block.externals.push_back({{graph.id, task, index}, object_of(graph, task, index)});
+      block.edges[e].dep = Edge::kExternal | static_cast<uint32_t>(block.externals.size() - 1);
+    }
+    if (--block.linked == 0 && block.unfinished == 0) mark_ending(graph);
+    return true;
+  });
+  producer.last_reader_task = TaskRow::kNoReader;
 }
 
 // Queued: dependents fail with it, however long the chain.
@@ -245,6 +265,7 @@ void Node::State::drain_failing() {
       if (graph.row(reader).state < TaskState::kDone) failing_.push_back({&graph, reader, failure});
       return true;
     });
+    detach_readers(graph, task);
     if (is_creation(row)) creation_over(graph, task, failure);
     if (is_call(graph, row)) calls_to_send_.push_back(graph.option_of(row).options.actor);
     if (graph.fail_fast && !graph.failure) fail_graph(graph, failure);
@@ -298,7 +319,10 @@ void Node::State::consider_release(Graph& graph) {
     if (graph.fail_fast) return;
     for (uint32_t b = graph.first_block; b + 1 < graph.blocks.size(); ++b) {
       Block* block = graph.blocks[b].get();
-      if (block == nullptr || block->unfinished > 0 || block->in_flight > 0 || block->live_sealed > 0) continue;
+      if (block == nullptr || block->unfinished > 0 || block->in_flight > 0 || block->live_sealed > 0 ||
+          block->linked > 0) {
+        continue;
+      }
       release_block(graph, b);
     }
     return;
