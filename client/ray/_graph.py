@@ -70,6 +70,7 @@ class GraphBuilder:
     ) -> None:
         self.graph = graph
         self.task_count = 0  # of closed groups
+        self.return_count = 1  # results of every task
         self._functions = functions
         self._send = send
         self._put = put
@@ -231,6 +232,8 @@ class GraphBuilder:
         if self._first_task == 0:
             for field, value in self._header.items():
                 setattr(chunk, field, value)
+        if self.return_count != 1:
+            chunk.return_counts.extend([self.return_count] * count)
         if self._deps:
             chunk.dep_counts.extend(self._dep_counts)
             chunk.deps.extend(self._deps)

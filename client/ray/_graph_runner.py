@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Union
+from typing import Any, Callable, Dict, List, Optional, Protocol, Sequence, Set, Union
 
 from ray import _shield
 from ray._failures import to_exception
@@ -83,6 +83,7 @@ class GraphRun:
         self._hold_all = hold_all
         self._wanted: List[int] = []
         self._refs: Dict[int, ObjectRef] = {}
+        self._gone: Set[int] = set()  # tasks whose results were let go while the graph ran
         self.builder = GraphBuilder(
             self.graph, session.functions, self._send, session.put_constant,
             report_progress=on_event is not None, hold_all=hold_all, name=name,
@@ -95,12 +96,13 @@ class GraphRun:
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         self._session.unwatch_graph(self.graph)
         if not self._sent or (error is None and not self._hold_all):
+            self._refs.clear()  # whoever was given one holds it
             return
         entered = _shield.enter()
         try:
             if error is not None and not self._ended:
                 self._session.cancel_graph(self.graph)
-            self.adopt(range(self.builder.sent_count()) if self._hold_all else self._wanted)
+            self.adopt(self._left() if self._hold_all else self._wanted)
         except Exception:  # the session is over, which frees everything; the first error matters
             pass
         finally:
@@ -136,10 +138,22 @@ class GraphRun:
         refs.update(zip(fresh, self._session.adopt_results(ids)))
         return [refs[task] for task in tasks]
 
+    def _left(self) -> Sequence[int]:
+        """The tasks whose results this object may have to let go."""
+        tasks = range(self.builder.sent_count())
+        return [task for task in tasks if task not in self._gone] if self._gone else tasks
+
+    def let_go(self, tasks: Sequence[int]) -> None:
+        """Let go of some results that hold_all has held, while the graph may still need them; for ever."""
+        self.adopt(tasks)
+        self._gone.update(tasks)
+        for task in tasks:
+            del self._refs[task]
+
     def keep_only(self, tasks: Sequence[int]) -> None:
         """Let go of all other results, once everything was sent: who still refers to one holds it."""
         if self._hold_all:
-            self.adopt(range(self.builder.sent_count()))
+            self.adopt(self._left())
             self._refs = {task: self._refs[task] for task in tasks}
             self._wanted = list(tasks)
             self._hold_all = False

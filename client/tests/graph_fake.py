@@ -73,14 +73,17 @@ class FakeSession:
                         function = self._loaded[chunk.function_numbers[position]]
                         self.ran.append(name)
                         result = _calls.run(function, entry, inputs)
+                        if chunk.return_counts and chunk.return_counts[position] == 2:
+                            result, second = result
+                            self._values[id[:-1] + b"\1"] = serialize(second).to_bytes()
                         self._values[id] = serialize(result).to_bytes()
                     except Exception as error:
                         failure = from_exception(error, name, 2)
                 if failure is not None:
-                    self._values[id] = failure
+                    self._values[id] = self._values[id[:-1] + b"\1"] = failure
                 task += 1
         wanted = range(task) if chunks[0].hold_all else [t for chunk in chunks for t in chunk.wanted]
-        self._held.update(graph + t.to_bytes(8, "big") + bytes(4) for t in wanted)
+        self._held.update(graph + t.to_bytes(8, "big") + bytes(3) + bytes([r]) for t in wanted for r in (0, 1))
         watcher = self._watchers.pop(graph, None)
         if watcher is not None:
             if chunks[0].report_progress:

@@ -457,8 +457,8 @@ def test_dasks_callbacks_see_every_task():
 
     with Note():
         assert ray_dask_get({"x": 1, "a": (inc, "x"), "b": (inc, "a")}, "b") == 3
-    assert seen[:2] == [("start", 3), ("start_state", 2)] and seen[-1] == ("finish", False)
-    assert sorted(seen[2:-1]) == [("post", "a", 1), ("post", "b", 2), ("pre", "a"), ("pre", "b")]
+    assert seen[:2] == [("start", 3), ("start_state", 1)] and seen[-1] == ("finish", False)
+    assert seen[2:-1] == [("pre", "a"), ("post", "a", 1), ("pre", "b"), ("post", "b", 2)]
 
     def fail():
         raise ValueError

@@ -9,7 +9,7 @@ hook waits: then the graph is one that runs as it comes.
 from __future__ import annotations
 
 import weakref
-from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Set, Tuple
 
 from ray._graph import UnpicklableTaskError
 from ray._graph_runner import GraphRun
@@ -19,6 +19,8 @@ from ray._task_hooks import TaskHooks, hooked_entry
 from ray.util.dask._convert import Converter, External, Literal
 from ray.util.dask._walk import Walk
 from ray.util.dask.callbacks import RayCallbacks
+
+_SECOND_RETURN = (1).to_bytes(4, "big")
 
 
 class Deps(dict):
@@ -161,15 +163,23 @@ class HookedWalk(Walk):
 
 
 class HookedRun(GraphRun):
-    """A graph some of whose results are asked for before all of it was added.
+    """A graph some of whose results are asked for before all of it was added, or while it runs.
 
-    If that happens, or the graph does not fit into one chunk, it runs as it comes, and the session holds every
-    result until keep_only(); else it is as any other. Only with `may_look`.
+    With `may_look`, hooks may ask for results before all was added. If they do, or the graph does not fit into
+    one chunk, it runs as it comes, and the session holds every result until keep_only(); else it is as any other.
+    With `timed`, each task has a second result, which says when and where it ran.
     """
 
-    def __init__(self, session: Any, may_look: bool, **options: Any) -> None:
-        super().__init__(session, **options)
+    def __init__(
+        self, session: Any, *, may_look: bool = False, timed: bool = False, hold_all: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__(session, hold_all=hold_all or timed, **options)
         self._may_look = may_look
+        self._timed = timed
+        self._told: Set[int] = set()  # tasks whose second result was taken
+        if timed:
+            self.builder.return_count = 2
 
     def _send(self, chunk: Any, references: Sequence[ObjectRef]) -> None:
         if self._may_look and chunk.first_task == 0 and not chunk.last:
@@ -182,6 +192,50 @@ class HookedRun(GraphRun):
         if tasks and max(tasks) >= self.builder.sent_count():
             self.builder.flush()
         return self.adopt(tasks)
+
+    def times(self, tasks: Sequence[int]) -> Dict[int, Tuple[float, float, int]]:
+        """When these tasks began and ended, and their workers' process ids; up to the first one that failed.
+
+        Each task may be asked for once.
+        """
+        refs = self._take_times(tasks)
+        try:
+            return dict(zip(tasks, self._session.get_values(refs)))
+        except Exception:
+            found = {}
+            for task, ref in zip(tasks, refs):
+                try:
+                    found[task] = self._session.get_values([ref])[0]
+                except Exception:  # raised by whoever gets the computation's result
+                    break
+            return found
+
+    def values(self, tasks: Sequence[int]) -> Dict[int, Any]:
+        """The values of results that are there."""
+        return dict(zip(tasks, self._session.get_values(self.adopt(tasks))))
+
+    def _take_times(self, tasks: Sequence[int]) -> List[ObjectRef]:
+        self._told.update(tasks)
+        return self._session.adopt_results(
+            [self.graph + task.to_bytes(8, "big") + _SECOND_RETURN for task in tasks]
+        )
+
+    def keep_only(self, tasks: Sequence[int]) -> None:
+        self._drop_times()
+        super().keep_only(tasks)
+
+    def __exit__(self, *reason: Any) -> None:
+        try:
+            self._drop_times()
+        except Exception:  # the session is over, which frees everything
+            pass
+        super().__exit__(*reason)
+
+    def _drop_times(self) -> None:
+        """Let go of the second results that nobody asked for."""
+        if self._timed:
+            self._timed = False
+            self._take_times([task for task in range(self.builder.sent_count()) if task not in self._told])
 
 
 def make_task_hooks(hooks: RayCallbacks, timed: bool = False) -> Optional[TaskHooks]:

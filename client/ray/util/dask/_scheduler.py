@@ -119,22 +119,21 @@ def _run_with_hooks(
     graph: Dict, keys: Any, wanted: List[Hashable], chooser: OptionChooser, hooks: List[Tuple],
     ray_hooks: RayCallbacks, persist: bool,
 ) -> Any:
-    calls = CallbackRun(hooks, graph)
+    calls = CallbackRun(hooks, graph, timed=not persist)
     failed = True
     try:
         calls.start()
         session = current_session()
         with HookedRun(
-            session, bool(ray_hooks.ray_presubmit_cbs), name=_name_of(wanted),
-            hold_all=calls.wants_results or bool(ray_hooks.ray_postsubmit_cbs),
-            on_event=calls.on_event if hooks else None,
+            session, may_look=bool(ray_hooks.ray_presubmit_cbs), timed=calls.timed, name=_name_of(wanted),
+            hold_all=bool(ray_hooks.ray_postsubmit_cbs), on_event=calls.on_event if hooks else None,
         ) as run:
             walk = HookedWalk(
                 graph, run.builder, chooser.for_builder(run.builder, graph), ray_hooks, run.results,
-                task_hooks_of(session, ray_hooks),
+                task_hooks_of(session, ray_hooks, calls.timed),
             )
             walk.add(wanted)
-            calls.start_state(walk.known, walk.keys)
+            calls.start_state(walk, wanted)
             run.finish()
             outcome = {key: walk.known[key] for key in wanted}
             walk.postsubmit()
@@ -143,8 +142,9 @@ def _run_with_hooks(
                 for hook in ray_hooks.ray_postsubmit_all_cbs:
                     hook(_nest(keys, references), graph)
                 del references
+            watched = hooks and walk.keys and not persist
             del walk
-            if hooks and calls.tasks and not persist:
+            if watched:
                 calls.drive(run)
             run.keep_only(_tasks_of(outcome))
             result = _nest(keys, _fetch(run, outcome, persist))
