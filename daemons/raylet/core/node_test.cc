@@ -405,7 +405,7 @@ TEST_CASE("cancelling a task also cancels what it submitted, and nothing that ot
 TEST_CASE("calls that read older ones find them though the blocks in between were let go") {
   NodeHarness node(options_with(2));
   SessionId driver = node.driver();
-  const uint32_t block = Block::kTasks;
+  const uint32_t block = 1'024;  // tasks that are let go of together
   SECTION("a reader of all of them comes while they run") {
     // The last of them ends long after the first ones, whose rows are gone by then.
     ChunkBuilder chunk(7, false);
