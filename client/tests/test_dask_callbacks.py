@@ -346,17 +346,15 @@ def test_an_error_in_a_hook_of_a_worker_fails_the_task():
 
 
 def test_hooks_that_cannot_be_sent_to_workers_say_so():
-    import threading
-
-    class Locked(RayDaskCallback):
+    class Reading(RayDaskCallback):
         def __init__(self):
-            self.lock = threading.Lock()
+            self.lines = (line for line in "abc")
 
         def _ray_pretask(self, key, object_refs):
             pass
 
-    with pytest.raises(TypeError, match="(?s)ray_pretask.*workers.*lock"):
-        ray_dask_get(GRAPH, "d", ray_callbacks=[Locked()])
+    with pytest.raises(TypeError, match="(?s)ray_pretask.*workers.*generator"):
+        ray_dask_get(GRAPH, "d", ray_callbacks=[Reading()])
 
 
 # ------------------------------------------------------------ errors, persist, debugging
