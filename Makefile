@@ -14,10 +14,12 @@ export BAZEL BAZEL_STARTUP BAZEL_FLAGS
 PYTHON := .venv/bin/python
 PROGRAMS := //daemons/head:gcs //daemons/raylet:rayletd //daemons/store:plasma-store //daemons/cli:raylet
 BINARIES := daemons/head/gcs daemons/raylet/rayletd daemons/store/plasma-store daemons/cli/raylet
+# What .venv and its like are made for besides the client: --tests, --ray.
+PYTHON_FOR ?=
 SIM_SEEDS ?= 300
 FUZZ_SECONDS ?= 30
 
-.PHONY: help bootstrap proto build test demo bench sim sim-mutants asan tsan fuzz clean distclean
+.PHONY: help bootstrap proto build programs python test demo bench sim sim-mutants asan tsan fuzz clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F"|" '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -28,26 +30,33 @@ bootstrap: ## install what is missing: Debian packages and .venv
 proto: bootstrap ## generate the Python side of protocol/wire
 	@deploy/generate_python_protocol.sh
 
-build: bootstrap proto ## build the four programs into bin/
+# Compiling keeps the processors busy and installing the network, so both go on at once.
+build: ## build the four programs into bin/
+	@deploy/bootstrap.sh --packages
+	@$(MAKE) --no-print-directory -j2 programs python
+	@echo "built: bin/raylet (see bin/raylet --help); .venv/bin/python -c 'import ray' works here"
+
+programs:
 	$(bazel_build) $(PROGRAMS)
 	@mkdir -p bin
 	@for binary in $(BINARIES); do \
 	  cmp -s bazel-bin/$$binary bin/$$(basename $$binary) || \
 	    install -m 755 bazel-bin/$$binary bin/$$(basename $$binary) || exit 1; \
 	done
-	@echo "built: bin/raylet (see bin/raylet --help); .venv/bin/python -c 'import ray' works here"
+
+python:
+	@deploy/bootstrap.sh $(PYTHON_FOR)
+	@deploy/generate_python_protocol.sh
 
 test: ## every test of every layer (what CI runs)
-	@deploy/bootstrap.sh --oldest
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build PYTHON_FOR=--tests
 	@$(PYTHON) deploy/run_tests.py
 
 demo: build ## a real node runs real Dask work on real data, checked and timed beside Dask's own schedulers
 	@$(PYTHON) deploy/demo/demo.py
 
 bench: ## speed beside Dask's schedulers and the Ray wheel; the table, and one JSON file a run in build/bench/
-	@deploy/bootstrap.sh --ray
-	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory build PYTHON_FOR=--ray
 	@$(PYTHON) tests/bench/bench.py $(BENCH_FLAGS)
 	$(bazel_build) //tests/bench:core_bench
 	@bazel-bin/tests/bench/core_bench

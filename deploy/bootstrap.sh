@@ -2,10 +2,11 @@
 # Makes a Debian 12 machine ready to build, test and run Raylet: packages that are missing, and the checkout's
 # Python environments. Run again it looks, finds everything in place and changes nothing.
 #
-#   deploy/bootstrap.sh            packages and .venv
-#   deploy/bootstrap.sh --fuzz     also Clang
-#   deploy/bootstrap.sh --oldest   also .venv-oldest (the oldest Dask, for tests)
-#   deploy/bootstrap.sh --ray      also .venv-ray (the Ray wheel, for the benchmark); its failure is no failure
+#   deploy/bootstrap.sh              packages and .venv
+#   deploy/bootstrap.sh --packages   packages alone
+#   deploy/bootstrap.sh --fuzz       also Clang
+#   deploy/bootstrap.sh --tests      also what tests need in .venv, and .venv-oldest (the oldest Dask)
+#   deploy/bootstrap.sh --ray        also .venv-ray (the Ray wheel, for the benchmark); its failure is no failure
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -65,19 +66,20 @@ install_packages() {
   esac
 }
 
-# environment DIRECTORY REQUIREMENTS: skipped when the requirements are those that it was made with.
+# environment DIRECTORY REQUIREMENTS: skipped when these requirements have been installed there before.
 environment() {
   wanted_hash=$(sha256sum "$2" | cut -d' ' -f1)
-  if [ "$(cat "$1/raylet-requirements.sha256" 2>/dev/null)" != "$wanted_hash" ]; then
-    say "making $1 from $2"
+  installed=$1/raylet-$(basename "$2" .txt).sha256
+  if [ "$(cat "$installed" 2>/dev/null)" != "$wanted_hash" ]; then
+    say "installing $2 into $1"
     [ -x "$1/bin/python" ] || /usr/bin/python3 -m venv "$1" || return 1
-    log=build/bootstrap-pip-${1#.}.log
+    log=build/bootstrap-pip-$(basename "$2" .txt).log
     "$1/bin/python" -m pip install -q --disable-pip-version-check -r "$2" >"$log" 2>&1 </dev/null || {
       tail -n 20 "$log" >&2
       say "pip could not install $2 into $1; all of it is in $log"
       return 1
     }
-    echo "$wanted_hash" >"$1/raylet-requirements.sha256"
+    echo "$wanted_hash" >"$installed"
   fi
   # The checkout's client is importable there, as it is, without being installed.
   if [ "${3:-client}" = client ]; then
@@ -89,12 +91,16 @@ environment() {
 
 mkdir -p build
 install_packages deploy/packages.txt
+[ "${1:-}" = --packages ] && exit 0
 environment .venv deploy/requirements.txt || exit 1
 for option in "$@"; do
   case "$option" in
     --fuzz) install_packages deploy/packages-fuzz.txt ;;
-    --oldest) environment .venv-oldest deploy/requirements-oldest.txt || exit 1 ;;
+    --tests)
+      environment .venv deploy/requirements-tests.txt || exit 1
+      environment .venv-oldest deploy/requirements-oldest.txt || exit 1
+      ;;
     --ray) environment .venv-ray deploy/requirements-ray.txt no-client || say "going on without the Ray wheel" ;;
-    *) fail "unknown option $option: expected --fuzz, --oldest or --ray" ;;
+    *) fail "unknown option $option: expected --packages, --fuzz, --tests or --ray" ;;
   esac
 done
