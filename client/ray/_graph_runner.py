@@ -102,7 +102,9 @@ class GraphRun:
         try:
             if error is not None and not self._ended:
                 self._session.cancel_graph(self.graph)
-            self.adopt(self._left() if self._hold_all else self._wanted)
+            self.adopt(
+                self._left() if self._hold_all else [t for t in self._wanted if t not in self._gone]
+            )
         except Exception:  # the session is over, which frees everything; the first error matters
             pass
         finally:
@@ -144,7 +146,7 @@ class GraphRun:
         return [task for task in tasks if task not in self._gone] if self._gone else tasks
 
     def let_go(self, tasks: Sequence[int]) -> None:
-        """Let go of some results that hold_all has held, while the graph may still need them; for ever."""
+        """Let go of some results that the session holds, while the graph may still need them; for ever."""
         self.adopt(tasks)
         self._gone.update(tasks)
         for task in tasks:

@@ -11,6 +11,7 @@ from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Seque
 
 from ray._calls import INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Slot, dep, first, slot
 from ray._ref import ObjectRef, RefKey
+from ray.util.dask._home_calls import WATCHED
 
 try:
     from dask._task_spec import (
@@ -48,6 +49,15 @@ class External:
         self.ref = ref
 
 
+class AtHome:
+    """A key whose task runs in the caller's process, when the graph has been sent; the index-th of those."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
 class _Pending:
     """The type of PENDING."""
 
@@ -76,17 +86,26 @@ class Converter:
         self.deps: List[int] = []
         self.missing: List[Hashable] = []
         self.references: Dict[int, ObjectRef] = {}  # those among deps, by their number there
+        self.home_inputs: Dict[int, AtHome] = {}  # those among deps, by the number that stands for them
+        self.meets_watched = False  # a function was met that may have to stay in the caller's process
 
     def start(self) -> None:
         self.deps = []
         self.missing = []
         self.references = {}
+        self.home_inputs = {}
+        self.meets_watched = False
         self._scope = None
         if self._steps:
             self._steps = []
             self._last_uses = {}
 
     # ------------------------------------------------------------ whole tasks
+
+    @property
+    def steps(self) -> List[Any]:
+        """Function, args and kwargs (or None) of each call before the converted value's own."""
+        return self._steps
 
     def finish(self, converted: Any) -> Tuple[Callable, Any]:
         """The function and the entry that yield a converted value."""
@@ -125,6 +144,11 @@ class Converter:
             return known.value
         if type(known) is External:
             return self.reference(known.ref)
+        if type(known) is AtHome:
+            encoded = -1 - known.index
+            self.home_inputs[encoded] = known
+            self.deps.append(encoded)
+            return dep(len(self.deps) - 1)
         if key not in self._graph:
             if type(key) is RefKey:
                 return self.reference(key.ref)
@@ -146,6 +170,8 @@ class Converter:
         if kind is list:
             return self._legacy_items(value, list)
         if kind is tuple and value and callable(value[0]):
+            if id(value[0]) in WATCHED:
+                self.meets_watched = True
             return Apply(value[0], tuple([self.legacy(a) for a in value[1:]]))
         if isinstance(value, GraphNode) or (HAS_NODES and isinstance(value, TaskRef)):
             return self.node(value)
@@ -243,6 +269,8 @@ class Converter:
         return self._apply(node)
 
     def _apply(self, node: Any) -> Apply:
+        if id(node.func) in WATCHED:
+            self.meets_watched = True
         argument = self.argument
         args = tuple([argument(a) for a in node.args])
         if node.kwargs:

@@ -91,10 +91,13 @@ class HookedWalk(Walk):
         hooks: RayCallbacks,
         results: Callable[[Sequence[int]], Sequence[Any]],
         task_hooks: Optional[TaskHooks] = None,
+        put: Optional[Callable[[Any], ObjectRef]] = None,
     ) -> None:
         self.keys: List[Hashable] = []
         self.dependencies: List[Sequence[Hashable]] = []
-        super().__init__(graph, builder, options, self.keys.append)
+        if hooks.ray_presubmit_cbs:
+            put = None  # a part of a task is nothing that they could take the place of
+        super().__init__(graph, builder, options, self.keys.append, put)
         self._converter = RecordingConverter(graph, self.known, builder.external)
         self._presubmit_hooks = hooks.ray_presubmit_cbs or ()
         self._postsubmit_hooks = hooks.ray_postsubmit_cbs or ()

@@ -10,7 +10,7 @@ from ray._runtime import current_session
 from ray._serialize import SIMPLE_TYPES
 from ray.util.dask._annotations import OptionChooser
 from ray.util.dask._callbacks import CallbackRun, active_hooks
-from ray.util.dask._convert import External, Literal
+from ray.util.dask._convert import AtHome, External, Literal
 from ray.util.dask._hooks import HookedRun, HookedWalk, make_task_hooks, task_hooks_of
 from ray.util.dask._local import LocalRun
 from ray.util.dask._locks import locks_travel
@@ -106,11 +106,14 @@ def _compute(
 def _run(
     graph: Mapping, wanted: List[Hashable], chooser: OptionChooser, persist: bool
 ) -> Dict[Hashable, Any]:
-    with GraphRun(current_session(), name=_name_of(wanted)) as run:
-        walk = Walk(graph, run.builder, chooser.for_builder(run.builder, graph))
+    session = current_session()
+    with GraphRun(session, name=_name_of(wanted)) as run:
+        walk = Walk(
+            graph, run.builder, chooser.for_builder(run.builder, graph), put=session.put_constant
+        )
         walk.add(wanted)
         run.finish()
-        outcome = {key: walk.known[key] for key in wanted}
+        outcome = _outcome(walk, run, wanted)
         del walk, graph
         return _fetch(run, outcome, persist)
 
@@ -130,12 +133,12 @@ def _run_with_hooks(
         ) as run:
             walk = HookedWalk(
                 graph, run.builder, chooser.for_builder(run.builder, graph), ray_hooks, run.results,
-                task_hooks_of(session, ray_hooks, calls.timed),
+                task_hooks_of(session, ray_hooks, calls.timed), session.put_constant,
             )
             walk.add(wanted)
             calls.start_state(walk, wanted)
             run.finish()
-            outcome = {key: walk.known[key] for key in wanted}
+            outcome = _outcome(walk, run, wanted)
             walk.postsubmit()
             if ray_hooks.ray_postsubmit_all_cbs:
                 references = _references_of(run, outcome)
@@ -152,6 +155,18 @@ def _run_with_hooks(
         return result
     finally:
         calls.finish(failed)
+
+
+def _outcome(walk: Walk, run: GraphRun, wanted: List[Hashable]) -> Dict[Hashable, Any]:
+    """What the wanted keys have become, when everything was sent and what has to run here has run."""
+    outcome = {key: walk.known[key] for key in wanted}
+    home = walk.home
+    if home is None or not home.any:
+        return outcome
+    home.run(run, set(_tasks_of(outcome)))
+    return {
+        key: Literal(home.result(what)) if type(what) is AtHome else what for key, what in outcome.items()
+    }
 
 
 def _tasks_of(outcome: Dict[Hashable, Any]) -> List[int]:

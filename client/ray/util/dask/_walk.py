@@ -17,6 +17,8 @@ from ray.util.dask._convert import (
     HAS_NODES, PENDING, Alias, Converter, DataNode, External, GraphNode, Literal, TaskRef,
     refuse_distributeds,
 )
+from ray.util.dask._home_calls import WATCHED, must_stay
+from ray.util.dask._home_steps import HomeSteps
 
 # Arguments of these types are keys or plain values; nothing is inside them.
 _ATOMS = frozenset({str, int, float, bool, bytes, complex, type(None)})
@@ -60,8 +62,10 @@ class CycleError(ValueError):
 class Walk:
     """One graph on its way to one builder.
 
-    `known` tells what each key has become: 2 * task, a Literal, or an External. `options(key)` gives the
-    number of a task's options; `on_task(key)` hears of each task, in the order of their numbers.
+    `known` tells what each key has become: 2 * task, a Literal, an External or, if there are `home` steps,
+    AtHome. `options(key)` gives the number of a task's options; `on_task(key)` hears of each task, in the order
+    of their numbers. With `put`, which makes an object of a value, tasks that can't leave this process are
+    gathered in `home`; without, they are an error.
     """
 
     def __init__(
@@ -70,7 +74,11 @@ class Walk:
         builder: GraphBuilder,
         options: Optional[Callable[[Hashable], int]] = None,
         on_task: Optional[Callable[[Hashable], None]] = None,
+        put: Optional[Callable[[Any], ObjectRef]] = None,
     ) -> None:
+        self.home: Optional[HomeSteps] = None
+        if put is not None:
+            self.home = HomeSteps(self._add_remote, builder.want, builder.external, put)
         self.known: Dict[Hashable, Any] = {}
         self._graph = graph
         self._builder = builder
@@ -147,6 +155,9 @@ class Walk:
                     elif found is PENDING:
                         missing.append(argument)
                     elif type(found) is Literal:
+                        if id(value[0]) in WATCHED:
+                            usual = False
+                            break
                         args.append(found.value)
                     else:
                         usual = False
@@ -237,18 +248,46 @@ class Walk:
         if type(converted) is Dep:  # an alias
             encoded = converter.deps[converted.index]
             ref = converter.references.get(encoded)
-            known[key] = encoded if ref is None else External(ref)
+            known[key] = converter.home_inputs.get(encoded, encoded) if ref is None else External(ref)
             return
         if type(converted) not in NODES:
             known[key] = Literal(converted)
             return
+        if (converter.meets_watched or converter.home_inputs) and self.home is not None:
+            self._add_home(key, converted)
+            return
         function, entry = converter.finish(converted)
         self._add_task(key, function, entry)
+
+    def _add_home(self, key: Hashable, converted: Any) -> None:
+        """Add a task of which some steps may have to run in this process."""
+        assert self.home is not None
+        converter = self._converter
+        if not converter.home_inputs and not must_stay(converted, converter.steps):
+            self._add_task(key, *converter.finish(converted))
+            return
+        what = self.known[key] = self.home.add(key, converted, converter)
+        if type(what) is int and key in self._wanted:
+            self._builder.want(what >> 1)
+
+    def _add_remote(self, key: Hashable, function: Any, entry: Any, deps: List[int]) -> int:
+        """Add a task that is a part of `key`'s."""
+        wanted, self._wanted = self._wanted, set()
+        self._converter.deps = deps
+        self._add_task(key, function, entry)
+        self._wanted = wanted
+        return self.known.pop(key)
 
     @staticmethod
     def _is_own_key(key: Hashable, value: Any) -> bool:
         """A value that equals its own key can't mean itself."""
-        return type(value) is type(key) and not isinstance(value, GraphNode) and bool(value == key)
+        if type(value) is not type(key) or isinstance(value, GraphNode):
+            return False
+        try:
+            hash(value)
+        except TypeError:
+            return False  # no key at all
+        return bool(value == key)
 
     def _add_task(self, key: Hashable, function: Any, entry: Any) -> None:
         builder = self._builder

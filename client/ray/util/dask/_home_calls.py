@@ -1,0 +1,82 @@
+"""Which calls can't leave the caller's process: those on its memory and on its open files.
+
+`da.store` into a NumPy array, `to_hdf5`, arrays read from an open h5py file: under threads they work, and a
+copy of the target in another process would be written to in vain. They are Dask's own functions that read and
+write chunks, on objects of h5py, in-memory zarr stores and, for those that write, on anything that is not known
+to be storage outside of this process.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Dict, Mapping, Sequence
+
+from ray._calls import INPUTS, NODES, Apply, Build
+
+# Writers into these are the same wherever they run.
+_OUTSIDE_MODULES = ("zarr", "xarray", "tiledb", "rioxarray", "netCDF4")
+
+
+def _named(*names: str) -> Dict[int, Callable]:
+    """Functions of dask.array.core by their id; those that this Dask has."""
+    try:
+        from dask.array import core
+    except ImportError:  # no NumPy
+        return {}
+    found = [getattr(core, name, None) for name in names]
+    return {id(function): function for function in found if function is not None}
+
+
+_READERS = _named("getter", "getter_nofancy", "getter_inline")
+_WRITERS = _named("store_chunk", "load_store_chunk", "load_chunk")
+# By id: calls of these are worth a look.
+WATCHED = {**_READERS, **_WRITERS}
+
+
+def must_stay(converted: Any, steps: Sequence[Any]) -> bool:
+    """Whether a converted task, or a step of it, or a call inside of either has to stay."""
+    for function, args, kwargs in steps:
+        if stays(function, args, kwargs or {}) or any(_holds_one(value) for value in args):
+            return True
+    return _holds_one(converted)
+
+
+def _holds_one(node: Any) -> bool:
+    if type(node) is Apply:
+        if stays(node.function, node.args, node.kwargs):
+            return True
+        return any(_holds_one(value) for value in node.args)
+    if type(node) is Build:
+        return any(_holds_one(item) for item in node.items) if node.items is not INPUTS else False
+    return False
+
+
+def stays(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether this call, whose arguments are converted, has to run in the caller's process."""
+    key = id(function)
+    if key in _READERS:
+        return bool(args) and _can_not_leave(args[0])
+    if key in _WRITERS:
+        values = list(args[:2]) + list(kwargs.values())
+        return any(_is_memory(value) for value in values)
+    return False
+
+
+def _can_not_leave(value: Any) -> bool:
+    module = type(value).__module__.partition(".")[0]
+    return module == "h5py" or (module == "zarr" and _is_in_memory(value))
+
+
+def _is_memory(value: Any) -> bool:
+    """Whether a writer's argument is a target that lives in this process, as far as anyone can tell."""
+    if type(value) in NODES or not hasattr(value, "__setitem__"):
+        return False
+    module = type(value).__module__.partition(".")[0]
+    if module in _OUTSIDE_MODULES:
+        return _can_not_leave(value)
+    return True
+
+
+def _is_in_memory(array: Any) -> bool:
+    store = getattr(array, "store", None)
+    store = getattr(store, "path", store) if type(store).__name__ == "StorePath" else store
+    return isinstance(store, dict) or type(store).__name__ in ("MemoryStore", "KVStore", "GpuMemoryStore")

@@ -1,0 +1,141 @@
+"""Tasks on the caller's own memory and open files, which run in its process."""
+
+import operator
+import os
+
+import dask.array as da
+import numpy as np
+import pytest
+from dask.array.core import getter
+from dask.diagnostics import ProgressBar
+
+import ray
+from ray.util.dask import ray_dask_get
+
+pytestmark = pytest.mark.usefixtures("local_cluster")
+
+REAL = np.arange(400.0).reshape(20, 20)
+
+
+def array(chunks=5):
+    return da.from_array(REAL, chunks=chunks) + 1
+
+
+@pytest.mark.parametrize("lock", [True, False])
+def test_a_numpy_array_can_be_stored_into(lock):
+    target = np.zeros((20, 20))
+    da.store(array(), target, lock=lock, scheduler=ray_dask_get)
+    np.testing.assert_array_equal(target, REAL + 1)
+
+
+def test_several_targets_and_regions_can_be_stored_into():
+    one, two = np.zeros((20, 20)), np.zeros((40, 20))
+    da.store(
+        [array(), array(7) * 2], [one, two], regions=[None, (slice(10, 30), slice(None))],
+        scheduler=ray_dask_get,
+    )
+    np.testing.assert_array_equal(one, REAL + 1)
+    np.testing.assert_array_equal(two[10:30], 2 * (REAL + 1))
+    assert not two[:10].any() and not two[30:].any()
+
+
+def test_what_was_stored_can_be_computed_on():
+    target = np.zeros((20, 20))
+    stored = da.store(array(), target, return_stored=True, compute=False)
+    stored = stored[0] if isinstance(stored, (list, tuple)) else stored
+    total = stored.sum().compute(scheduler=ray_dask_get)
+    assert total == (REAL + 1).sum() == target.sum()
+
+
+def test_a_target_of_any_class_is_the_callers_own():
+    class Target:
+        def __init__(self):
+            self.pids = set()
+            self.array = np.zeros((20, 20))
+
+        def __setitem__(self, index, value):
+            self.pids.add(os.getpid())
+            self.array[index] = value
+
+    target = Target()
+    with ProgressBar(out=open(os.devnull, "w")):
+        da.store(array(), target, scheduler=ray_dask_get)
+    np.testing.assert_array_equal(target.array, REAL + 1)
+    assert target.pids == {os.getpid()}
+
+
+def test_the_work_before_a_store_is_done_by_workers():
+    def pids(block):
+        return np.full(block.shape, os.getpid())
+
+    target = np.zeros((20, 20), dtype=np.int64)
+    da.store(array().map_blocks(pids, dtype=np.int64), target, scheduler=ray_dask_get)
+    assert os.getpid() not in set(target.ravel()) and target.all()
+
+
+def test_an_error_in_a_target_is_raised_and_the_next_computation_works():
+    class Target:
+        def __setitem__(self, index, value):
+            raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        da.store(array(), Target(), scheduler=ray_dask_get)
+    assert array().sum().compute(scheduler=ray_dask_get) == (REAL + 1).sum()
+
+
+def test_a_failing_task_before_a_store_is_raised():
+    def broken(block):
+        raise ValueError("broken block")
+
+    with pytest.raises(ValueError, match="broken block"):
+        da.store(
+            array().map_blocks(broken, dtype=float), np.zeros((20, 20)), scheduler=ray_dask_get
+        )
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_an_open_hdf5_file_can_be_read_and_written(tmp_path, inline):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        source = file.create_dataset("source", data=REAL)
+        target = file.create_dataset("target", shape=REAL.shape, dtype=float)
+        x = da.from_array(source, chunks=5, inline_array=inline)
+        assert x.sum().compute(scheduler=ray_dask_get) == REAL.sum()
+        da.store(x * 2, target, scheduler=ray_dask_get)
+        np.testing.assert_array_equal(target[:], 2 * REAL)
+
+
+def test_a_plain_graph_reads_from_an_open_hdf5_file(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        source = file.create_dataset("source", data=REAL)
+        graph = {
+            "source": source,
+            "a": (getter, "source", (slice(0, 5), slice(None))),
+            "b": (operator.neg, "a"),
+            "c": (np.sum, (operator.add, (getter, "source", (slice(5, 20), slice(None))), 0)),
+            "d": "a",
+        }
+        a, b, c, d = ray_dask_get(graph, ["a", "b", "c", "d"])
+    np.testing.assert_array_equal(a, REAL[:5])
+    np.testing.assert_array_equal(b, -REAL[:5])
+    np.testing.assert_array_equal(d, REAL[:5])
+    assert c == REAL[5:].sum()
+
+
+def test_to_hdf5_works(tmp_path):
+    h5py = pytest.importorskip("h5py")
+    with __import__("dask").config.set(scheduler=ray_dask_get):
+        da.to_hdf5(str(tmp_path / "b.h5"), {"/x": array(), "/y": array() * 2})
+    with h5py.File(tmp_path / "b.h5", "r") as file:
+        np.testing.assert_array_equal(file["/x"][:], REAL + 1)
+        np.testing.assert_array_equal(file["/y"][:], 2 * (REAL + 1))
+
+
+def test_nothing_of_what_was_stored_is_held(local_cluster):
+    target = np.zeros((1000, 1000))
+    before = ray._runtime.current_session().references
+    counts = len(before._counts)
+    da.store(da.ones((1000, 1000), chunks=250), target, scheduler=ray_dask_get)
+    before.drain()
+    assert target.all() and len(before._counts) <= counts
