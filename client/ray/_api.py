@@ -194,8 +194,15 @@ def _connect(
     return session
 
 
+# Where libraries look for credentials and endpoints of object stores. What a task opens there, it opens as
+# this process would, also on a node that was started without them.
+_CREDENTIALS = ("AWS_", "AZURE_STORAGE_", "FSSPEC_", "GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_")
+
+
 def _job_setup(environment: Dict[str, str]) -> wire.JobSetup:
-    """What workers need to import what this process can."""
+    """What workers need to import what this process can, and to open what it can."""
+    credentials = {name: value for name, value in os.environ.items() if name.startswith(_CREDENTIALS)}
+    environment = {**credentials, **environment}
     try:
         directory = os.getcwd()
     except OSError:
