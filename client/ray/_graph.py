@@ -25,6 +25,9 @@ CHUNK_BYTES_MAX = 2 << 20
 # A constant larger than this is put once instead of being sent with every group that needs it.
 BIG_BYTES = 64 << 10
 
+# In `deps`, the number of the result that is meant stands above this bit.
+RESULT_SHIFT = 48
+_DEP_MASK = (1 << RESULT_SHIFT) - 1
 _TASK_BYTES = 24  # about what the columns of one task come to on the wire
 
 
@@ -85,6 +88,7 @@ class GraphBuilder:
         self._put_refs: Dict[int, ObjectRef] = {}  # by id of the constant
         self._option_numbers: Dict[bytes, int] = {}
         self._options: List[wire.TaskOptions] = []
+        self._has_pieces = False  # some task so far has several results
         self._group_tasks = GROUP_TASKS_MAX  # how many tasks the next group should have
         self._start_chunk(0)
 
@@ -96,6 +100,7 @@ class GraphBuilder:
         self._deps: List[int] = []
         self._names: List[str] = []
         self._entries: List[Any] = []  # of the open group
+        self._result_counts: Dict[int, int] = {}  # by position in the chunk; those that are not 1
         self._options_of: Dict[int, int] = {}  # by position in the chunk; those that have options
         self._wanted: List[int] = []
         self._group_sizes: List[int] = []
@@ -148,7 +153,8 @@ class GraphBuilder:
     ) -> int:
         """Add a task and return its number. `deps`: 2 * task, or external(ref), one for each Dep.
 
-        Raises UnpicklableTaskError for this task or an earlier one of its group.
+        Of a task with several results, number << RESULT_SHIFT is added to say which. Raises
+        UnpicklableTaskError for this task or an earlier one of its group.
         """
         task = self.task_count + len(self._entries)
         if options:
@@ -161,6 +167,12 @@ class GraphBuilder:
         if len(self._entries) >= self._group_tasks:
             self.close_group()
         return task
+
+    def next_has_results(self, count: int) -> None:
+        """The task that is added next returns `count` results, as a list or tuple."""
+        if count != 1:
+            self._result_counts[len(self._function_numbers)] = count
+            self._has_pieces = True
 
     def want(self, task: int) -> None:
         """The session holds this task's result; for a task of the chunk that is not sent yet, or an older one."""
@@ -236,7 +248,7 @@ class GraphBuilder:
             chunk.return_counts.extend([self.return_count] * count)
         if self._deps:
             chunk.dep_counts.extend(self._dep_counts)
-            chunk.deps.extend(self._deps)
+            self._add_deps(chunk)
         if self._externals:
             chunk.externals.extend(self._externals)
         self._add_sparse_columns(chunk, count)
@@ -244,7 +256,19 @@ class GraphBuilder:
         self._start_chunk(self._first_task + count)
         self._send(chunk, references)
 
+    def _add_deps(self, chunk: wire.GraphChunk) -> None:
+        deps = self._deps
+        if self._has_pieces:
+            numbers = [dep >> RESULT_SHIFT for dep in deps]
+            if any(numbers):
+                chunk.dep_returns.extend(numbers)
+                deps = [dep & _DEP_MASK for dep in deps]
+        chunk.deps.extend(deps)
+
     def _add_sparse_columns(self, chunk: wire.GraphChunk, count: int) -> None:
+        if self._result_counts:
+            usual = self.return_count
+            chunk.return_counts[:] = [self._result_counts.get(i, usual) for i in range(count)]
         if self._borrows:
             for position in range(count):
                 borrowed = self._borrows.get(position, ())

@@ -62,9 +62,12 @@ class FakeSession:
                 name = chunk.names[chunk.name_numbers[position]] if chunk.name_numbers else ""
                 for dep in deps:
                     assert dep & 1 or dep >> 1 < task, "a dependency must come first"
+                numbers = chunk.dep_returns[at - count : at] if chunk.dep_returns else [0] * count
+                returns = chunk.return_counts[position] if chunk.return_counts else 1
                 ids = [
-                    chunk.externals[dep >> 1] if dep & 1 else graph + (dep >> 1).to_bytes(8, "big") + bytes(4)
-                    for dep in deps
+                    chunk.externals[dep >> 1] if dep & 1
+                    else graph + (dep >> 1).to_bytes(8, "big") + number.to_bytes(4, "big")
+                    for dep, number in zip(deps, numbers)
                 ]
                 id = graph + task.to_bytes(8, "big") + bytes(4)
                 if failure is None:
@@ -73,10 +76,10 @@ class FakeSession:
                         function = self._loaded[chunk.function_numbers[position]]
                         self.ran.append(name)
                         result = _calls.run(function, entry, inputs)
-                        if chunk.return_counts and chunk.return_counts[position] == 2:
-                            result, second = result
-                            self._values[id[:-1] + b"\1"] = serialize(second).to_bytes()
-                        self._values[id] = serialize(result).to_bytes()
+                        results = [result] if returns == 1 else result
+                        assert len(results) == returns
+                        for number, one in enumerate(results):
+                            self._values[id[:-4] + number.to_bytes(4, "big")] = serialize(one).to_bytes()
                     except Exception as error:
                         failure = from_exception(error, name, 2)
                 if failure is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Dict, Hashable, List, Mapping, Optional, Tuple
 
+import dask
+
 from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef
 from ray._runtime import current_session
@@ -109,7 +111,8 @@ def _run(
     session = current_session()
     with GraphRun(session, name=_name_of(wanted)) as run:
         walk = Walk(
-            graph, run.builder, chooser.for_builder(run.builder, graph), put=session.put_constant
+            graph, run.builder, chooser.for_builder(run.builder, graph), put=session.put_constant,
+            native_shuffle=dask.config.get(NATIVE_SHUFFLE_KEY, True) is not False,
         )
         walk.add(wanted)
         run.finish()
