@@ -8,6 +8,7 @@ to be storage outside of this process.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ray._calls import INPUTS, NODES, Apply, Build
@@ -16,20 +17,23 @@ from ray._calls import INPUTS, NODES, Apply, Build
 _OUTSIDE_MODULES = ("zarr", "xarray", "tiledb", "rioxarray", "netCDF4")
 
 
-def _named(*names: str) -> Dict[int, Callable]:
-    """Functions of dask.array.core by their id; those that this Dask has."""
-    try:
-        from dask.array import core
-    except ImportError:  # no NumPy
-        return {}
-    found = [getattr(core, name, None) for name in names]
-    return {id(function): function for function in found if function is not None}
+_READER_NAMES = ("getter", "getter_nofancy", "getter_inline")
+_WRITER_NAMES = ("store_chunk", "load_store_chunk", "load_chunk")
+_READERS: Dict[int, Callable] = {}
+_WRITERS: Dict[int, Callable] = {}
+# By id: calls of these are worth a look. Empty until watch() has met dask.array.
+WATCHED: Dict[int, Callable] = {}
 
 
-_READERS = _named("getter", "getter_nofancy", "getter_inline")
-_WRITERS = _named("store_chunk", "load_store_chunk", "load_chunk")
-# By id: calls of these are worth a look.
-WATCHED = {**_READERS, **_WRITERS}
+def watch() -> None:
+    """Fill WATCHED if dask.array was imported; if not, no graph has its functions, and it takes long to."""
+    core = sys.modules.get("dask.array.core")
+    if WATCHED or core is None:
+        return
+    for names, functions in ((_READER_NAMES, _READERS), (_WRITER_NAMES, _WRITERS)):
+        found = [getattr(core, name, None) for name in names]
+        functions.update({id(function): function for function in found if function is not None})
+        WATCHED.update(functions)
 
 
 def must_stay(converted: Any, steps: Sequence[Any]) -> bool:

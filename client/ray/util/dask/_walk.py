@@ -17,7 +17,7 @@ from ray.util.dask._convert import (
     HAS_NODES, PENDING, Alias, Converter, DataNode, External, GraphNode, Literal, TaskRef,
     refuse_distributeds,
 )
-from ray.util.dask._home_calls import WATCHED, must_stay
+from ray.util.dask._home_calls import WATCHED, must_stay, watch
 from ray.util.dask._home_steps import HomeSteps
 from ray.util.dask._shuffle import Cutting, Joining, Shuffles, shuffle_functions
 
@@ -79,6 +79,7 @@ class Walk:
         put: Optional[Callable[[Any], ObjectRef]] = None,
         native_shuffle: bool = False,
     ) -> None:
+        watch()
         self.home: Optional[HomeSteps] = None
         if put is not None:
             self.home = HomeSteps(self._add_remote, builder.want, builder.external, put)
