@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any, Callable, ContextManager, Optional
 
 from ray._wire import common_pb2 as wire_common
 from ray._wire import session_pb2 as wire
@@ -21,9 +22,18 @@ def print_notice(notice: wire.Notice) -> None:
     _write(sys.stderr, f"(raylet) {_WEIGHTS.get(notice.severity, 'INFO')}: {notice.text}\n")
 
 
-def _write(stream: object, text: str) -> None:
+# While a progress bar is on the screen: a context, given the stream, in which it is out of the way.
+around_output: Optional[Callable[[Any], ContextManager]] = None
+
+
+def _write(stream: Any, text: str) -> None:
+    around = around_output
     try:
-        stream.write(text)  # type: ignore[attr-defined]
-        stream.flush()  # type: ignore[attr-defined]
+        if around is None:
+            stream.write(text)
+        else:
+            with around(stream):
+                stream.write(text)
+        stream.flush()
     except (AttributeError, OSError, ValueError):  # closed, or there is none
         pass

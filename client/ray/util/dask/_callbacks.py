@@ -15,7 +15,7 @@ from typing import Any, Dict, Hashable, Iterator, List, Optional, Sequence, Set,
 
 from dask.cache import Cache
 from dask.callbacks import Callback, local_callbacks, normalize_callback
-from dask.diagnostics import CacheProfiler, Profiler
+from dask.diagnostics import CacheProfiler, Profiler, ProgressBar
 
 from ray._graph_runner import GraphEvent
 from ray._wire import session_pb2 as wire
@@ -38,6 +38,9 @@ class CallbackRun:
         self._keys: List[Hashable] = []  # by number of the task
         self._kept: Set[Hashable] = set()  # keys whose values stay in the cache
         self._values_wanted = any(_looks_at_values(hook) for hook in hooks)
+        self.shows_progress = any(
+            isinstance(getattr(hook[0], "__self__", None), ProgressBar) for hook in hooks
+        )
         owners = [getattr(hook[3], "__self__", None) for hook in hooks]
         self._profilers = [owner for owner in owners if isinstance(owner, Profiler)]
         self._caches = [owner for owner in owners if isinstance(owner, Cache)]

@@ -10,6 +10,7 @@ from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef
 from ray._runtime import current_session
 from ray._serialize import SIMPLE_TYPES
+from ray.util.dask import _progress
 from ray.util.dask._annotations import OptionChooser
 from ray.util.dask._callbacks import CallbackRun, active_hooks
 from ray.util.dask._convert import AtHome, External, Literal
@@ -18,7 +19,7 @@ from ray.util.dask._local import LocalRun
 from ray.util.dask._locks import locks_travel
 from ray.util.dask._walk import Walk
 from ray.util.dask.callbacks import (
-    RayCallbacks, RayDaskCallback, local_ray_callbacks, unpack_ray_callbacks,
+    RayCallbacks, RayDaskCallback, local_ray_callbacks, unpack_ray_callbacks, wants_bar,
 )
 
 # In Dask's configuration: False has every task of a shuffle run as Dask has made it.
@@ -44,11 +45,14 @@ def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     graph = graph_of(dsk)
     wanted = flat_keys(keys)
     ray_callbacks = kwargs.get("ray_callbacks")
+    bar = kwargs.get("_ray_enable_progress_bar")
     if ray_callbacks is not None or RayDaskCallback.ray_active:
         with local_ray_callbacks(ray_callbacks) as chosen:
             hooks = unpack_ray_callbacks(chosen)
-            return _compute(graph, keys, wanted, chooser, kwargs.get("callbacks"), hooks, persist)
-    return _compute(graph, keys, wanted, chooser, kwargs.get("callbacks"), None, persist)
+            if bar is None and wants_bar(hooks):
+                bar = True
+            return _compute(graph, keys, wanted, chooser, kwargs.get("callbacks"), hooks, persist, bar)
+    return _compute(graph, keys, wanted, chooser, kwargs.get("callbacks"), None, persist, bar)
 
 
 def ray_dask_get_sync(dsk: Any, keys: Any, **kwargs: Any) -> Any:
@@ -92,21 +96,24 @@ def ray_dask_get_sync(dsk: Any, keys: Any, **kwargs: Any) -> Any:
 
 def _compute(
     graph: Mapping, keys: Any, wanted: List[Hashable], chooser: OptionChooser, callbacks: Any,
-    ray_hooks: Optional[RayCallbacks], persist: bool,
+    ray_hooks: Optional[RayCallbacks], persist: bool, bar: Optional[bool],
 ) -> Any:
     with locks_travel(), active_hooks(callbacks) as hooks:
         if not hooks and ray_hooks is None:
-            return _nest(keys, _run(graph, wanted, chooser, persist))
+            return _nest(keys, _run(graph, wanted, chooser, persist, bar))
         if ray_hooks is None:
             ray_hooks = unpack_ray_callbacks(None)
-        result = _run_with_hooks(dict(graph), keys, wanted, chooser, hooks, ray_hooks, persist)
+        result = _run_with_hooks(
+            dict(graph), keys, wanted, chooser, hooks, ray_hooks, persist, bar
+        )
         for hook in ray_hooks.ray_finish_cbs or ():
             hook(result)
         return result
 
 
 def _run(
-    graph: Mapping, wanted: List[Hashable], chooser: OptionChooser, persist: bool
+    graph: Mapping, wanted: List[Hashable], chooser: OptionChooser, persist: bool,
+    bar: Optional[bool] = None,
 ) -> Dict[Hashable, Any]:
     session = current_session()
     with GraphRun(session, name=_name_of(wanted)) as run:
@@ -117,13 +124,18 @@ def _run(
         walk.add(wanted)
         run.finish()
         outcome = _outcome(walk, run, wanted)
-        del walk, graph
-        return _fetch(run, outcome, persist)
+        shown = None if persist else _progress.wanted(bar)
+        if shown is None:
+            del walk, graph
+            return _fetch(run, outcome, persist)
+        with _progress.progress(session, run.graph, walk.known, shown):
+            del walk, graph
+            return _fetch(run, outcome, persist)
 
 
 def _run_with_hooks(
     graph: Dict, keys: Any, wanted: List[Hashable], chooser: OptionChooser, hooks: List[Tuple],
-    ray_hooks: RayCallbacks, persist: bool,
+    ray_hooks: RayCallbacks, persist: bool, bar: Optional[bool],
 ) -> Any:
     calls = CallbackRun(hooks, graph, timed=not persist)
     failed = True
@@ -149,11 +161,13 @@ def _run_with_hooks(
                     hook(_nest(keys, references), graph)
                 del references
             watched = hooks and walk.keys and not persist
-            del walk
-            if watched:
-                calls.drive(run)
-            run.keep_only(_tasks_of(outcome))
-            result = _nest(keys, _fetch(run, outcome, persist))
+            shown = None if persist or calls.shows_progress else _progress.wanted(bar)
+            with _progress.progress(session, run.graph, walk.known, shown):
+                del walk
+                if watched:
+                    calls.drive(run)
+                run.keep_only(_tasks_of(outcome))
+                result = _nest(keys, _fetch(run, outcome, persist))
         failed = False
         return result
     finally:

@@ -150,6 +150,12 @@ class ProgressBarCallback(RayDaskCallback):
         """Nothing: being active is enough."""
 
 
+def wants_bar(callbacks: RayCallbacks) -> bool:
+    """Whether a ProgressBarCallback is among these."""
+    hooks = callbacks.ray_postsubmit_all_cbs or ()
+    return any(isinstance(getattr(hook, "__self__", None), ProgressBarCallback) for hook in hooks)
+
+
 Like = Union[RayDaskCallback, RayCallback]
 
 

@@ -1,0 +1,191 @@
+"""Poll asks the raylet how far a graph is; View draws it with tqdm. Both are for the thread of ray.util.dask._progress.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections import Counter
+from contextlib import contextmanager
+from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Optional, Tuple
+
+from dask.utils import format_bytes, key_split
+
+_ANSWER_S = 5.0
+# Of one answer: more tasks than these ended in half a second only if they are very short.
+_ENDED_MAX = 20_000
+_NAMES_SHOWN_MAX = 5
+_NAME_WIDTH = 24
+
+
+class Found(NamedTuple):
+    """How far a graph is."""
+
+    total: int
+    finished: int
+    running: int
+    waiting: int
+    stored_bytes: int  # of all graphs: what the node's store holds
+    names: List[Tuple[str, int, int]]  # name, finished and all of it, for those under way
+
+
+class Poll:
+    """Questions about one graph, over the raylet's gRPC."""
+
+    def __init__(self, session: Any, graph: bytes, keys: List[Hashable]) -> None:
+        from ray._grpc_carrier import open_channel
+        from ray._wire import raylet_pb2_grpc
+
+        self.graph = graph
+        target = getattr(session, "target", None)
+        if target is not None and target.grpc:
+            address, token = target.grpc, target.token
+        else:
+            address, token = f"unix:{session.info.session_directory}/raylet.grpc", ""
+        self._channel, self._metadata = open_channel(address, token)
+        self._raylet = raylet_pb2_grpc.RayletStub(self._channel)
+        self._totals: Dict[str, int] = Counter(key_split(key) for key in keys)
+        self._finished: Dict[str, int] = Counter()
+        self._counted: set = set()  # tasks that are in _finished
+        self._last_finished = 0
+
+    def ask(self) -> Optional[Found]:
+        """None if the raylet does not know the graph (any more)."""
+        from ray._wire import raylet_pb2 as wire
+
+        status = self._raylet.GetStatus(
+            wire.GetStatusRequest(), metadata=self._metadata, timeout=_ANSWER_S, wait_for_ready=True
+        )
+        name = self.graph.hex()
+        for graph in status.graphs:
+            if graph.graph == name:
+                break
+        else:
+            return None
+        finished = int(graph.finished + graph.failed)
+        if self._totals:
+            self._count(finished)
+        return Found(
+            total=int(graph.task_total), finished=finished, running=int(graph.running),
+            waiting=int(graph.waiting + graph.ready), stored_bytes=int(status.store.sealed_bytes),
+            names=self._under_way(),
+        )
+
+    def _count(self, finished: int) -> None:
+        """Learn the names of the tasks that ended since the last time."""
+        from ray._wire import raylet_pb2 as wire
+
+        fresh = finished - self._last_finished
+        self._last_finished = finished
+        if fresh <= 0:
+            return
+        # Batches are listed when they end, so some that were counted before are only listed now.
+        limit = min(_ENDED_MAX, 2 * fresh + 256)
+        reply = self._raylet.GetTimeline(
+            wire.GetTimelineRequest(graph=self.graph.hex(), limit=limit), metadata=self._metadata,
+            timeout=_ANSWER_S,
+        )
+        for entry in reply.entries:
+            if entry.task not in self._counted:
+                self._counted.add(entry.task)
+                self._finished[key_split(entry.name)] += 1
+
+    def _under_way(self) -> List[Tuple[str, int, int]]:
+        """Those that have begun and are not through, and then those that have not begun."""
+        open_ones = [
+            (name, min(self._finished.get(name, 0), total), total)
+            for name, total in self._totals.items() if self._finished.get(name, 0) < total
+        ]
+        open_ones.sort(key=lambda one: (one[1] == 0, -one[2]))
+        return open_ones[:_NAMES_SHOWN_MAX]
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class View:
+    """The lines on the screen: one for the whole graph, and below it one for each name that is under way."""
+
+    def __init__(self, started: float, several_lines: bool) -> None:
+        self._make = _bar_class()
+        self._several = several_lines and not _is_widget(self._make)
+        self._started = started
+        self._whole: Optional[Any] = None
+        self._lines: List[Any] = []
+
+    def show(self, found: Found) -> None:
+        whole = self._whole
+        if whole is None:
+            whole = self._whole = self._bar("computing", found.total)
+            # The rate and the estimate count from the beginning, not from when the bar appeared.
+            whole.start_t = whole._time() - max(0.0, _monotonic() - self._started)
+        whole.total = found.total
+        whole.n = found.finished
+        whole.set_postfix_str(
+            f"{found.running} running, {found.waiting} waiting, {format_bytes(found.stored_bytes)} stored",
+            refresh=False,
+        )
+        whole.refresh()
+        if self._several:
+            self._show_names(found.names)
+
+    def _show_names(self, names: List[Tuple[str, int, int]]) -> None:
+        while len(self._lines) < len(names):
+            self._lines.append(
+                self._bar("", 1, "  {desc}: {n_fmt}/{total_fmt} |{bar}|")
+            )
+        while len(self._lines) > len(names):
+            self._lines.pop().close()
+        for line, (name, finished, total) in zip(self._lines, names):
+            line.total = total
+            line.n = finished
+            line.set_description_str(name[:_NAME_WIDTH].ljust(_NAME_WIDTH), refresh=False)
+            line.refresh()
+
+    def _bar(self, name: str, total: int, layout: Optional[str] = None) -> Any:
+        return self._make(
+            total=total, desc=name, unit=" tasks", leave=False, dynamic_ncols=True, miniters=0,
+            mininterval=0, smoothing=0.1, **({"bar_format": layout} if layout else {}),
+        )
+
+    @contextmanager
+    def aside(self, stream: Any) -> Iterator[None]:
+        """The lines are off the screen while somebody else writes to it."""
+        with self._make.external_write_mode(file=stream):
+            yield
+
+    def close(self) -> None:
+        for line in reversed(self._lines):
+            line.close()
+        self._lines = []
+        if self._whole is not None:
+            self._whole.close()
+            self._whole = None
+
+
+def _monotonic() -> float:
+    import time
+
+    return time.monotonic()
+
+
+def _bar_class() -> Any:
+    """tqdm's class for this process, with a lock and without a thread of its own. Raises ImportError."""
+    from ray.util.dask._progress import is_notebook
+
+    if is_notebook():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that there are no widgets, and a line of text will do
+            from tqdm.auto import tqdm
+    else:
+        from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[misc]
+        monitor_interval = 0
+
+    Bar.set_lock(threading.RLock())
+    return Bar
+
+
+def _is_widget(kind: Any) -> bool:
+    return any(base.__module__.startswith("tqdm.notebook") for base in kind.__mro__)
