@@ -108,16 +108,20 @@ class Watcher:
                         poll.close()
                         poll = None
                     continue
-                if poll is None or poll.graph != chosen.graph:
-                    if poll is not None:
-                        poll.close()
-                    poll = Poll(chosen.session, chosen.graph, chosen.keys)
-                found = poll.ask()  # no lock is held while the raylet answers
+                try:
+                    if poll is None or poll.graph != chosen.graph:
+                        if poll is not None:
+                            poll.close()
+                        poll = Poll(chosen.session, chosen.graph, chosen.keys)
+                    found = poll.ask()  # no lock is held while the raylet answers
+                except Exception:  # it is gone, or has no time for us: this one has no bar (any more)
+                    self.remove(chosen)
+                    continue
                 with self._lock:
                     if found is not None and id(chosen) in self._watched:
                         self._draw(chosen, found)
         except Exception:
-            # The node is gone, or standard error is. The computation tells.
+            # There is no tqdm, or standard error is gone.
             with self._lock:
                 self.broken = True
                 self._thread = None

@@ -1,13 +1,13 @@
-"""Poll asks the raylet how far a graph is; View draws it with tqdm. Both are for the thread of ray.util.dask._progress.
-"""
+"""Poll asks the raylet how far a graph is; View draws it with tqdm. Both are for the thread of _progress.py."""
 
 from __future__ import annotations
 
 import threading
+import time
 import warnings
 from collections import Counter
 from contextlib import contextmanager
-from typing import Any, Dict, Hashable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Hashable, Iterator, List, Mapping, NamedTuple, Optional
 
 from dask.utils import format_bytes, key_split
 
@@ -18,6 +18,15 @@ _NAMES_SHOWN_MAX = 5
 _NAME_WIDTH = 24
 
 
+class Name(NamedTuple):
+    """The tasks whose keys begin alike."""
+
+    name: str
+    total: int
+    finished: int
+    running: int
+
+
 class Found(NamedTuple):
     """How far a graph is."""
 
@@ -26,7 +35,7 @@ class Found(NamedTuple):
     running: int
     waiting: int
     stored_bytes: int  # of all graphs: what the node's store holds
-    names: List[Tuple[str, int, int]]  # name, finished and all of it, for those under way
+    names: List[Name]  # those under way
 
 
 class Poll:
@@ -44,7 +53,7 @@ class Poll:
             address, token = f"unix:{session.info.session_directory}/raylet.grpc", ""
         self._channel, self._metadata = open_channel(address, token)
         self._raylet = raylet_pb2_grpc.RayletStub(self._channel)
-        self._totals: Dict[str, int] = Counter(key_split(key) for key in keys)
+        self._totals: Dict[str, int] = Counter(key_split(str(key)) for key in keys)
         self._finished: Dict[str, int] = Counter()
         self._counted: set = set()  # tasks that are in _finished
         self._last_finished = 0
@@ -67,8 +76,9 @@ class Poll:
             self._count(finished)
         return Found(
             total=int(graph.task_total), finished=finished, running=int(graph.running),
-            waiting=int(graph.waiting + graph.ready), stored_bytes=int(status.store.sealed_bytes),
-            names=self._under_way(),
+            waiting=int(graph.waiting + graph.ready),
+            stored_bytes=int(status.store.sealed_bytes + status.inline_value_bytes),
+            names=self._under_way(Counter(key_split(worker.running) for worker in status.workers)),
         )
 
     def _count(self, finished: int) -> None:
@@ -90,13 +100,13 @@ class Poll:
                 self._counted.add(entry.task)
                 self._finished[key_split(entry.name)] += 1
 
-    def _under_way(self) -> List[Tuple[str, int, int]]:
+    def _under_way(self, running: Mapping[str, int]) -> List[Name]:
         """Those that have begun and are not through, and then those that have not begun."""
         open_ones = [
-            (name, min(self._finished.get(name, 0), total), total)
+            Name(name, total, self._finished.get(name, 0), running.get(name, 0))
             for name, total in self._totals.items() if self._finished.get(name, 0) < total
         ]
-        open_ones.sort(key=lambda one: (one[1] == 0, -one[2]))
+        open_ones.sort(key=lambda one: (one.finished + one.running == 0, -one.total))
         return open_ones[:_NAMES_SHOWN_MAX]
 
     def close(self) -> None:
@@ -118,7 +128,7 @@ class View:
         if whole is None:
             whole = self._whole = self._bar("computing", found.total)
             # The rate and the estimate count from the beginning, not from when the bar appeared.
-            whole.start_t = whole._time() - max(0.0, _monotonic() - self._started)
+            whole.start_t = whole._time() - max(0.0, time.monotonic() - self._started)
         whole.total = found.total
         whole.n = found.finished
         whole.set_postfix_str(
@@ -129,17 +139,18 @@ class View:
         if self._several:
             self._show_names(found.names)
 
-    def _show_names(self, names: List[Tuple[str, int, int]]) -> None:
-        while len(self._lines) < len(names):
-            self._lines.append(
-                self._bar("", 1, "  {desc}: {n_fmt}/{total_fmt} |{bar}|")
-            )
+    def _show_names(self, names: List[Name]) -> None:
         while len(self._lines) > len(names):
             self._lines.pop().close()
-        for line, (name, finished, total) in zip(self._lines, names):
-            line.total = total
-            line.n = finished
-            line.set_description_str(name[:_NAME_WIDTH].ljust(_NAME_WIDTH), refresh=False)
+        for number, one in enumerate(names):
+            text = one.name[:_NAME_WIDTH].ljust(_NAME_WIDTH)
+            if number == len(self._lines):
+                self._lines.append(self._bar(text, one.total, "  {desc} {n_fmt}/{total_fmt} |{bar}|{postfix}"))
+            line = self._lines[number]
+            line.total = one.total
+            line.n = one.finished
+            line.desc = text
+            line.set_postfix_str(f" {one.running} running" if one.running else "", refresh=False)
             line.refresh()
 
     def _bar(self, name: str, total: int, layout: Optional[str] = None) -> Any:
@@ -163,12 +174,6 @@ class View:
             self._whole = None
 
 
-def _monotonic() -> float:
-    import time
-
-    return time.monotonic()
-
-
 def _bar_class() -> Any:
     """tqdm's class for this process, with a lock and without a thread of its own. Raises ImportError."""
     from ray.util.dask._progress import is_notebook
@@ -182,6 +187,12 @@ def _bar_class() -> Any:
 
     class Bar(tqdm):  # type: ignore[misc]
         monitor_interval = 0
+
+        def __del__(self) -> None:
+            try:
+                super().__del__()
+            except Exception:  # it could not even be made
+                pass
 
     Bar.set_lock(threading.RLock())
     return Bar
