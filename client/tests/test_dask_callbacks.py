@@ -414,7 +414,10 @@ def test_persisted_collections_have_their_hooks_called():
         x = da.ones((20, 20), chunks=10).persist()
     assert waited == [4]
     assert note.calls[-1][0] == "finish"
-    assert x.sum().compute(scheduler=ray_dask_get) == 400
+    seen = []
+    hooks = RayDaskCallback(ray_presubmit=lambda task, key, deps: seen.extend(deps.values()))
+    assert x.sum().compute(scheduler=ray_dask_get, ray_callbacks=[hooks]) == 400
+    assert len({ref for ref in seen if isinstance(ref, ray.ObjectRef)}) >= 4
 
 
 def test_the_synchronous_scheduler_calls_hooks_in_this_process():

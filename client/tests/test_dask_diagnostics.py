@@ -184,6 +184,19 @@ def test_the_progress_bar_and_profilers_work_together_on_a_collection(capsys):
     assert len(profiler.results) == len(cache.results) > 20
 
 
+def test_persisted_inputs_are_there_from_the_beginning():
+    seen = []
+
+    class States(Callback):
+        def _start_state(self, dsk, state):
+            seen.append([value for value in state["cache"].values() if isinstance(value, ray.ObjectRef)])
+
+    x = da.ones((20, 20), chunks=10).persist(scheduler=ray_dask_get)
+    with States(), Profiler() as profiler:
+        assert (x + 1).sum().compute(scheduler=ray_dask_get) == 800
+    assert len(set(seen[-1])) == 4 and len(profiler.results) >= 5
+
+
 def test_opportunistic_caching_works():
     cachey = pytest.importorskip("cachey")
     from dask.cache import Cache

@@ -68,7 +68,7 @@ class CallbackRun:
     @staticmethod
     def _task_key(walk: HookedWalk, key: Hashable) -> Hashable:
         """The key of the task that makes the value of `key`, which may be one of its other names."""
-        what = walk.known[key]
+        what = walk.what(key)
         return walk.keys[what >> 1] if type(what) is int else key
 
     def _first_state(self, walk: HookedWalk) -> Dict[str, Any]:
@@ -89,6 +89,10 @@ class CallbackRun:
             dependents[key] = set()
             dependencies[key] = {self._task_key(walk, one) for one in needed}
             for one in dependencies[key]:
+                if one not in dependents:  # persisted, and no key of this graph
+                    cache[one] = one.ref
+                    dependencies[one] = set()
+                    dependents[one] = set()
                 dependents[one].add(key)
             open_ones = {one for one in dependencies[key] if one not in cache}
             if open_ones:

@@ -13,7 +13,7 @@ from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Seque
 
 from ray._graph import UnpicklableTaskError
 from ray._graph_runner import GraphRun
-from ray._ref import ObjectRef
+from ray._ref import ObjectRef, RefKey
 from ray._serialize import UnpicklableError
 from ray._task_hooks import TaskHooks, hooked_entry
 from ray.util.dask._convert import Converter, External, Literal
@@ -153,13 +153,18 @@ class HookedWalk(Walk):
     def _resolve(self, keys: Sequence[Hashable]) -> Dict[Hashable, Any]:
         """References to the results of these keys, or values where they are known."""
         self._looks += 1
-        tasks = [self.known[key] >> 1 for key in keys if type(self.known[key]) is int]
+        tasks = [what >> 1 for what in map(self.what, keys) if type(what) is int]
         refs = dict(zip(tasks, self._results(tasks)))
         return {key: self.reference(key, refs) for key in keys}
 
+    def what(self, key: Hashable) -> Any:
+        """What a key has become: 2 * task, a Literal or an External (which persisted keys always were)."""
+        found = self.known.get(key)
+        return External(key.ref) if found is None and type(key) is RefKey else found
+
     def reference(self, key: Hashable, refs: Mapping[int, Any]) -> Any:
         """What a hook gets for a key, of which `refs` has the task's reference."""
-        what = self.known[key]
+        what = self.what(key)
         if type(what) is Literal:
             return what.value
         return what.ref if type(what) is External else refs[what >> 1]

@@ -151,7 +151,8 @@ def _run_with_hooks(
                 task_hooks_of(session, ray_hooks, calls.timed), session.put_constant,
             )
             walk.add(wanted)
-            calls.start_state(walk, wanted)
+            if hooks:
+                calls.start_state(walk, wanted)
             run.finish()
             outcome = _outcome(walk, run, wanted)
             walk.postsubmit()
