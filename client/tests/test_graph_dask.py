@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import collections
 import functools
+import gc
 import operator
+import weakref
 
 import dask
 import dask.array as da
@@ -501,3 +503,21 @@ def test_references_are_found_in_a_fused_task_inside_another_ones_arguments(get,
     )
     twice = Task("g", add, fused, Task.fuse(Task("h", inc, 1), Task("i", inc, TaskRef("h")), key="i"))
     assert get({"g": twice, "j": Task("j", inc, TaskRef("g"))}, "j") == 6 + 5 + 3 + 1
+
+
+def test_a_walk_is_gone_as_soon_as_nobody_needs_it(monkeypatch):
+    """Its tables are as long as the graph; waiting for the garbage collector would keep several of them."""
+    walks = []
+
+    class WatchedWalk(scheduler.Walk):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            walks.append(weakref.ref(self))
+
+    monkeypatch.setattr(scheduler, "Walk", WatchedWalk)
+    gc.disable()
+    try:
+        assert ray_dask_get({"x": (operator.add, 1, 2), "y": (operator.add, "x", 1)}, "y") == 4
+        assert [walk() for walk in walks] == [None]
+    finally:
+        gc.enable()

@@ -80,9 +80,8 @@ class Walk:
         native_shuffle: bool = False,
     ) -> None:
         watch()
-        self.home: Optional[HomeSteps] = None
-        if put is not None:
-            self.home = HomeSteps(self._add_remote, builder.want, builder.external, put)
+        self.home: Optional[HomeSteps] = None  # made when a task needs it
+        self._put = put
         self.known: Dict[Hashable, Any] = {}
         self._graph = graph
         self._builder = builder
@@ -324,7 +323,7 @@ class Walk:
         if type(converted) not in NODES:
             known[key] = Literal(converted)
             return
-        if (converter.meets_watched or converter.home_inputs) and self.home is not None:
+        if (converter.meets_watched or converter.home_inputs) and self._put is not None:
             self._add_home(key, converted)
             return
         function, entry = converter.finish(converted)
@@ -332,11 +331,14 @@ class Walk:
 
     def _add_home(self, key: Hashable, converted: Any) -> None:
         """Add a task of which some steps may have to run in this process."""
-        assert self.home is not None
         converter = self._converter
         if not converter.home_inputs and not must_stay(converted, converter.steps):
             self._add_task(key, *converter.finish(converted))
             return
+        if self.home is None:
+            assert self._put is not None
+            builder = self._builder
+            self.home = HomeSteps(self._add_remote, builder.want, builder.external, self._put)
         what = self.known[key] = self.home.add(key, converted, converter)
         if type(what) is int and key in self._wanted:
             self._builder.want(what >> 1)
