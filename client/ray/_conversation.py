@@ -20,6 +20,7 @@ from ray._packets import PacketError, PeerGone
 from ray._references import References
 from ray._store import Store
 from ray._waiting import Waiter, Waiting
+from ray._warned import Warned
 from ray._wire import common_pb2 as wire_common
 from ray._wire import session_pb2 as wire
 
@@ -69,6 +70,7 @@ class Conversation:
         if not self.is_driver:
             self.store.await_segment = self._await_segment
         self.target: Any = None  # drivers: the address, for calls that go over gRPC
+        self.warned = Warned()
         self.on_output: Callable[[wire.OutputLines], None] = lambda lines: None
         self.on_notice: Callable[[wire.Notice], None] = lambda notice: None
         self._handlers: Dict[str, Callable] = {
@@ -77,7 +79,7 @@ class Conversation:
             "ack": self._take_reply,
             "hello_reply": self._take_hello,
             "refusal": self._take_refusal,
-            "output": lambda lines: self.on_output(lines),
+            "output": lambda lines: self.warned.take(lines, self.on_output),
             "notice": lambda notice: self.on_notice(notice),
         }
         self._hello = Request()

@@ -12,6 +12,7 @@ from ray._failures import to_exception
 from ray._functions import FunctionTable
 from ray._graph import GraphBuilder
 from ray._ref import ObjectRef
+from ray._warned import Warned
 from ray._wire import common_pb2 as wire_common
 from ray._wire import session_pb2 as wire
 
@@ -24,6 +25,7 @@ class GraphSession(Protocol):
     """A session, as far as graphs are concerned. Any thread may call."""
 
     functions: FunctionTable
+    warned: Warned
 
     def new_graph_id(self) -> bytes:
         """16 bytes that no other graph has."""

@@ -13,6 +13,7 @@ from ray._ref import ObjectRef, adopt
 from ray._references import References
 from ray._serialize import deserialize, serialize
 from ray._graph_runner import GraphEvent
+from ray._warned import Warned
 from ray._wire import session_pb2 as wire
 
 
@@ -20,6 +21,7 @@ class FakeSession:
     """ray._graph_runner.GraphSession. Checks chunks as the raylet does; everything runs when the last one comes."""
 
     def __init__(self) -> None:
+        self.warned = Warned()
         self.functions = FunctionTable()
         self.references = References()
         self.chunks: List[wire.GraphChunk] = []  # of all graphs

@@ -2,7 +2,11 @@
 
 import itertools
 import operator
+import time
+import traceback
+import warnings
 
+import dask
 import numpy as np
 import pandas as pd
 import pytest
@@ -182,3 +186,113 @@ def test_an_object_lives_while_only_its_key_is_in_a_graph():
     graph = {"a": task_spec.Task("a", len, task_spec.TaskRef(key))}
     assert ray_dask_get(graph, "a") == LARGE
     assert ray_dask_get({"a": task_spec.Alias("a", key)}, "a").sum() == LARGE * (LARGE - 1) // 2
+
+
+# ------------------------------------------------------------ warnings
+
+
+def _warned(number):
+    warnings.warn("this is odd", RuntimeWarning)
+    return number
+
+
+def _both_workers(count=40):
+    return {("w", n): (_warned, n) for n in range(count)}
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_warning_of_many_tasks_reaches_the_driver_once(times):
+    graph = _both_workers()
+    for _ in range(times):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            ray_dask_get(graph, list(graph))
+        assert [(w.category, str(w.message)) for w in caught] == [(RuntimeWarning, "this is odd")]
+        assert caught[0].filename.endswith("test_dask_exact.py")
+
+
+def test_the_drivers_filters_hold():
+    graph = _both_workers(2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("ignore")
+        ray_dask_get(graph, list(graph))
+    assert not caught
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(RuntimeWarning, match="this is odd"):
+            ray_dask_get(graph, list(graph))
+    with pytest.warns(RuntimeWarning, match="odd"):
+        ray_dask_get(graph, list(graph))
+
+
+def test_a_task_that_warns_and_fails_does_both():
+    def fail():
+        warnings.warn("about to fail")
+        raise ValueError("failed")
+
+    with pytest.warns(UserWarning, match="about to fail"):
+        with pytest.raises(ValueError, match="failed"):
+            ray_dask_get({"a": (fail,)}, "a")
+
+
+def test_a_task_may_catch_its_own_warnings():
+    def quiet():
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            warnings.warn("for me")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.warn("for nobody")
+        return len(caught)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ray_dask_get({"a": (quiet,)}, "a") == 1
+
+
+def test_a_warning_outside_of_graphs_is_printed(capfd):
+    @ray.remote
+    def remote():
+        warnings.warn("printed instead")
+
+    ray.get(remote.remote())
+    deadline = time.monotonic() + 20
+    printed = ""
+    while "printed instead" not in printed and time.monotonic() < deadline:
+        printed += capfd.readouterr().err
+        time.sleep(0.01)
+    assert "UserWarning: printed instead" in printed and "raylet warning" not in printed
+
+
+# ------------------------------------------------------------ tracebacks
+
+
+def _divide():
+    return 1 / 0
+
+
+def _calls_divide():
+    return _divide() + 1
+
+
+def _frames_of(error):
+    return [frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)]
+
+
+def test_a_traceback_goes_on_in_the_worker_and_leaves_out_what_dask_and_we_do():
+    with pytest.raises(ZeroDivisionError) as caught:
+        dask.delayed(_calls_divide)().compute(scheduler=ray_dask_get)
+    own = "test_a_traceback_goes_on_in_the_worker_and_leaves_out_what_dask_and_we_do"
+    if hasattr(dask.utils, "shorten_traceback"):
+        assert _frames_of(caught.value)[:2] == [own, "compute"]
+        assert len(_frames_of(caught.value)) <= 5
+    assert _frames_of(caught.value)[-2:] == ["_calls_divide", "_divide"]
+    shown = "".join(traceback.format_tb(caught.value.__traceback__))
+    assert "return 1 / 0" in shown and __file__ in shown
+
+
+def test_a_traceback_is_whole_if_nothing_is_to_be_shortened():
+    with dask.config.set({"admin.traceback.shorten": []}):
+        with pytest.raises(ZeroDivisionError) as caught:
+            dask.delayed(_calls_divide)().compute(scheduler=ray_dask_get)
+    assert {"ray_dask_get", "_calls_divide", "_divide"} <= set(_frames_of(caught.value))

@@ -21,6 +21,7 @@ from ray._local_carrier import LocalCarrier
 from ray._packets import PacketError, PeerGone
 from ray._session import PROTOCOL_VERSION, Session
 from ray._version import __version__
+from ray._warned import TaskWarnings
 from ray._wire import session_pb2 as wire
 from ray._worker import output
 from ray._worker.execution import Execution
@@ -51,6 +52,7 @@ def run(worker: int, descriptor: int) -> None:
     execution.streams = output.install(
         running.current_name, lambda lines: _send_output(session, lines)
     )
+    TaskWarnings(lambda lines: _send_output(session, lines), running.current_graph).install()
     for body, frame in session.early_frames:
         execution.take_frame(body, frame)
     session.early_frames.clear()

@@ -40,6 +40,13 @@ class Running:
         """For the lines that it prints."""
         return self.name
 
+    def current_graph(self) -> Optional[bytes]:
+        """The graph of the running task."""
+        batch = self.batch
+        if batch is None:
+            return None
+        return batch.graphs[batch.graph_numbers[self.position] if batch.graph_numbers else 0]
+
     def current_task(self) -> Optional[Parent]:
         """The running task as the parent of what it submits."""
         batch = self.batch
@@ -48,7 +55,8 @@ class Running:
         parent = self.parent
         if parent is None:
             position = self.position
-            graph = batch.graphs[batch.graph_numbers[position] if batch.graph_numbers else 0]
+            graph = self.current_graph()
+            assert graph is not None
             attempt = batch.attempts[position] if batch.attempts else 0
             parent = self.parent = Parent(
                 graph, batch.tasks[position], attempt, batch.batch, position, self.name

@@ -12,11 +12,11 @@ from ray._runtime import current_session
 from ray._serialize import SIMPLE_TYPES
 from ray.util.dask import _progress
 from ray.util.dask._annotations import OptionChooser
+from ray.util.dask._as_with_threads import AsWithThreads
 from ray.util.dask._callbacks import CallbackRun, active_hooks
 from ray.util.dask._convert import AtHome, External, Literal
 from ray.util.dask._hooks import HookedRun, HookedWalk, make_task_hooks, task_hooks_of
 from ray.util.dask._local import LocalRun
-from ray.util.dask._locks import locks_travel
 from ray.util.dask._walk import Walk
 from ray.util.dask.callbacks import (
     RayCallbacks, RayDaskCallback, local_ray_callbacks, unpack_ray_callbacks, wants_bar,
@@ -98,7 +98,7 @@ def _compute(
     graph: Mapping, keys: Any, wanted: List[Hashable], chooser: OptionChooser, callbacks: Any,
     ray_hooks: Optional[RayCallbacks], persist: bool, bar: Optional[bool],
 ) -> Any:
-    with locks_travel(), active_hooks(callbacks) as hooks:
+    with AsWithThreads(current_session()), active_hooks(callbacks) as hooks:
         if not hooks and ray_hooks is None:
             return _nest(keys, _run(graph, wanted, chooser, persist, bar))
         if ray_hooks is None:
