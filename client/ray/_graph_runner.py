@@ -149,9 +149,10 @@ class GraphRun:
 
     def let_go(self, tasks: Sequence[int]) -> None:
         """Let go of some results that the session holds, while the graph may still need them; for ever."""
-        self.adopt(tasks)
-        self._gone.update(tasks)
-        for task in tasks:
+        left = [task for task in dict.fromkeys(tasks) if task not in self._gone]
+        self.adopt(left)
+        self._gone.update(left)
+        for task in left:
             del self._refs[task]
 
     def keep_only(self, tasks: Sequence[int]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from operator import add
 from timeit import default_timer
 
@@ -15,7 +16,7 @@ from dask.diagnostics import CacheProfiler, Profiler, ProgressBar, ResourceProfi
 from dask.threaded import get as threaded_get
 
 import ray
-from ray.util.dask import ray_dask_get
+from ray.util.dask import RayDaskCallback, ray_dask_get
 
 GRAPH = {"a": 1, "b": (add, "a", 1), "c": (add, "b", 10), "d": (add, "c", "b")}
 
@@ -195,6 +196,24 @@ def test_persisted_inputs_are_there_from_the_beginning():
     with States(), Profiler() as profiler:
         assert (x + 1).sum().compute(scheduler=ray_dask_get) == 800
     assert len(set(seen[-1])) == 4 and len(profiler.results) >= 5
+
+
+def test_diagnostics_and_hooks_of_tasks_that_run_in_this_process():
+    sent, ended = [], []
+    hooks = RayDaskCallback(
+        ray_postsubmit=lambda task, key, deps, ref: sent.append((key, deps)),
+        ray_posttask=lambda key, result, state: None,
+        ray_postsubmit_all=lambda refs, dsk: sent.append("all"), ray_finish=lambda result: sent.append("end"),
+    )
+    for callbacks in ((ProgressBar(out=None),), (Profiler(), CacheProfiler()), (Callback(), hooks)):
+        target = np.zeros((40, 40))
+        note = Callback(posttask=lambda key, value, dsk, state, worker: ended.append(key))
+        with ExitStack() as stack:
+            for callback in (*callbacks, note):
+                stack.enter_context(callback)
+            da.store(da.ones((40, 40), chunks=10) + 1, target, lock=False, scheduler=ray_dask_get)
+        assert (target == 2).all()
+    assert ended and sent[-2:] == ["all", "end"]
 
 
 def test_opportunistic_caching_works():

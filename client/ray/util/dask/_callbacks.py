@@ -19,7 +19,7 @@ from dask.diagnostics import CacheProfiler, Profiler, ProgressBar
 
 from ray._graph_runner import GraphEvent
 from ray._wire import session_pb2 as wire
-from ray.util.dask._convert import External, Literal
+from ray.util.dask._convert import AtHome, External, Literal
 from ray.util.dask._hooks import HookedRun, HookedWalk
 from ray.util.dask._resources import follow_workers
 
@@ -46,6 +46,7 @@ class CallbackRun:
         self._caches = [owner for owner in owners if isinstance(owner, Cache)]
         # Who has a posttask is told where each task ran.
         self.timed = timed and any(hook[3] for hook in hooks)
+        self._held: Set[int] = set()  # tasks whose results are needed in this process
         self._done: Set[int] = set()
         self.state: Dict[str, Any] = {}
 
@@ -60,6 +61,7 @@ class CallbackRun:
         """Every task has been added."""
         self._keys = walk.keys
         self._kept = {self._task_key(walk, key) for key in wanted}
+        self._held = set() if walk.home is None else walk.home.needed
         self.state = self._first_state(walk)
         for hook in self._started:
             if hook[1]:
@@ -87,7 +89,10 @@ class CallbackRun:
             dependents[key] = set()
         for key, needed in zip(walk.keys, walk.dependencies):
             dependents[key] = set()
-            dependencies[key] = {self._task_key(walk, one) for one in needed}
+            # What runs in this process runs after all that the hooks are told of.
+            dependencies[key] = {
+                self._task_key(walk, one) for one in needed if type(walk.what(one)) is not AtHome
+            }
             for one in dependencies[key]:
                 if one not in dependents:  # persisted, and no key of this graph
                     cache[one] = one.ref
@@ -142,7 +147,9 @@ class CallbackRun:
                 self._begin(task, times[task])
             else:
                 self._end(task, wanted.pop(task, None), times[task])
-        run.let_go([task for task in times if self._keys[task] not in self._kept])
+        run.let_go(
+            [t for t in times if t not in self._held and self._keys[t] not in self._kept]
+        )
         return len(times) == len(tasks)
 
     def _begin(self, task: int, times: Optional[Times]) -> None:
@@ -174,6 +181,8 @@ class CallbackRun:
 
     def _finish_task(self, key: Hashable) -> None:
         state = self.state
+        if key in state["finished"]:
+            return  # another part of the same task
         for reader in state["dependents"][key]:
             open_ones = state["waiting"][reader]
             open_ones.discard(key)

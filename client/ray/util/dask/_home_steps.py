@@ -152,6 +152,11 @@ class HomeSteps:
             del inputs
 
     @property
+    def needed(self) -> Set[int]:
+        """The tasks whose results the steps need that were put off."""
+        return self._wanted
+
+    @property
     def any(self) -> bool:
         """Whether something was put off."""
         return bool(self._put_off)

@@ -167,7 +167,9 @@ class HookedWalk(Walk):
         what = self.what(key)
         if type(what) is Literal:
             return what.value
-        return what.ref if type(what) is External else refs[what >> 1]
+        if type(what) is int:
+            return refs[what >> 1]
+        return what.ref if type(what) is External else None  # of a task that runs in this process
 
 
 class HookedRun(GraphRun):

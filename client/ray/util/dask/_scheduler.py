@@ -154,19 +154,19 @@ def _run_with_hooks(
             if hooks:
                 calls.start_state(walk, wanted)
             run.finish()
-            outcome = _outcome(walk, run, wanted)
             walk.postsubmit()
-            if ray_hooks.ray_postsubmit_all_cbs:
-                references = _references_of(run, outcome)
-                for hook in ray_hooks.ray_postsubmit_all_cbs:
-                    hook(_nest(keys, references), graph)
-                del references
-            watched = hooks and walk.keys and not persist
             shown = None if persist or calls.shows_progress else _progress.wanted(bar)
             with _progress.progress(session, run.graph, walk.known, shown):
-                del walk
-                if watched:
+                known = {key: walk.known[key] for key in wanted}
+                waits = any(type(what) is AtHome for what in known.values())
+                if not waits:
+                    _call_postsubmit_all(run, keys, known, ray_hooks, graph)
+                if hooks and walk.keys and not persist:
                     calls.drive(run)
+                outcome = _outcome(walk, run, wanted)
+                if waits:
+                    _call_postsubmit_all(run, keys, outcome, ray_hooks, graph)
+                del walk, known
                 run.keep_only(_tasks_of(outcome))
                 result = _nest(keys, _fetch(run, outcome, persist))
         failed = False
@@ -189,6 +189,15 @@ def _outcome(walk: Walk, run: GraphRun, wanted: List[Hashable]) -> Dict[Hashable
 
 def _tasks_of(outcome: Dict[Hashable, Any]) -> List[int]:
     return [what >> 1 for what in outcome.values() if type(what) is int]
+
+
+def _call_postsubmit_all(
+    run: GraphRun, keys: Any, outcome: Dict[Hashable, Any], ray_hooks: RayCallbacks, graph: Mapping
+) -> None:
+    if ray_hooks.ray_postsubmit_all_cbs:
+        references = _nest(keys, _references_of(run, outcome))
+        for hook in ray_hooks.ray_postsubmit_all_cbs:
+            hook(references, graph)
 
 
 def _references_of(run: GraphRun, outcome: Dict[Hashable, Any]) -> Dict[Hashable, Any]:
