@@ -22,7 +22,7 @@ GRAPH = {"a": 1, "b": (add, "a", 1), "c": (add, "b", 10), "d": (add, "c", "b")}
 
 
 @pytest.fixture(autouse=True)
-def node(local_cluster):
+def node(cluster):
     yield
     assert not Callback.active
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+import types
 
 import dask
 import pytest
@@ -227,6 +228,29 @@ def test_configuration_goes_before_what_is_found(on_a_terminal, monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     monkeypatch.delenv("RAYLET_PROGRESS")
     assert _progress.wanted() is None
+
+
+def test_a_notebook_without_widgets_gets_a_line_of_text(local_cluster, monkeypatch, capfd):
+    class Shell:
+        pass
+
+    Shell.__name__ = "ZMQInteractiveShell"
+    ipython = types.ModuleType("IPython")
+    ipython.get_ipython = Shell
+    monkeypatch.setitem(sys.modules, "IPython", ipython)
+    monkeypatch.setitem(sys.modules, "ipywidgets", None)
+    monkeypatch.setattr(_progress, "_watcher", _progress.Watcher())
+    monkeypatch.setattr(_progress, "SHOWN_AFTER_S", 0.0)
+    assert _progress.wanted() is False
+    assert ray_dask_get(nap_graph(30), "end") == 30
+    shown = capfd.readouterr().err
+    assert "computing" in shown and "Warning" not in shown
+
+
+def test_a_driver_over_grpc_has_its_bar_too(shared_node, monkeypatch, capfd):
+    with ray.init(shared_node.description["raylet_address"]):
+        assert ray_dask_get(nap_graph(30), "end", _ray_enable_progress_bar=True) == 30
+    assert re.search(r"[1-9]\d*/31 ", capfd.readouterr().err)
 
 
 def test_dasks_own_progress_bar_is_the_only_one(on_a_terminal, monkeypatch):
