@@ -55,6 +55,10 @@ class References:
         """Whether anything may still have to be released."""
         return bool(self._counts or self.pins or self.dropped or self.unpinned)
 
+    def has_held(self) -> bool:
+        """Whether the raylet has yet to hear of references that came to this process."""
+        return bool(self._held)
+
     def waiting(self) -> bool:
         """Whether drain() has something to do."""
         return bool(self.dropped or self.unpinned or self._held)

@@ -62,7 +62,10 @@ class Session(Objects):
     def send_chunk(self, chunk: wire.GraphChunk, references: Sequence[ObjectRef] = ()) -> None:
         """Send a chunk when there is credit for it (only drivers wait for that), with the functions that
         the raylet has not had; `references` are those it names, alive until it is sent."""
-        self.flush()
+        if self.references.has_held():
+            self.flush()  # it may name what this process holds since a moment ago
+        else:
+            self.flush_calls()
         if self.is_driver:
             self.wait_for_credit(chunk.ByteSize())
         parent = None if self.current_task is None else self.current_task()
