@@ -143,6 +143,7 @@ def layers(quick: bool) -> dict[str, object]:
         "c++": lambda: bazel("cpp", ["//..."], ["--build_tests_only"], 1800),
         "client": lambda: pytest("client", newest, ["client/tests"], [], 900),
         "client, oldest dask": lambda: pytest("client-oldest", oldest, ["client/tests"], [], 900),
+        "examples": lambda: pytest("examples", newest, ["tests/examples"], ["--timeout=350"], 1200),
         "e2e": lambda: pytest("e2e", newest, ["tests/e2e"], [], 900),
         "c++ under asan and ubsan": lambda: bazel("asan", SANITIZED, ["--config=asan", "--build_tests_only"], 1500),
     }
