@@ -8,7 +8,7 @@ sent in bounded memory. Constants over BIG_BYTES are put as objects, once each, 
 from __future__ import annotations
 
 import pickle
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
 
 from ray._calls import (
     INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Quote, apply_function, dep,
@@ -89,6 +89,7 @@ class GraphBuilder:
         self._option_numbers: Dict[bytes, int] = {}
         self._options: List[wire.TaskOptions] = []
         self._has_pieces = False  # some task so far has several results
+        self._all_wanted: Set[int] = set()
         self._group_tasks = GROUP_TASKS_MAX  # how many tasks the next group should have
         self._start_chunk(0)
 
@@ -175,8 +176,13 @@ class GraphBuilder:
             self._has_pieces = True
 
     def want(self, task: int) -> None:
-        """The session holds this task's result; for a task of the chunk that is not sent yet, or an older one."""
-        self._wanted.append(task)
+        """The session holds this task's result; for a task of the chunk that is not sent yet, or an older one.
+
+        Once for each task, however often it is said.
+        """
+        if task not in self._all_wanted:
+            self._all_wanted.add(task)
+            self._wanted.append(task)
 
     def add_with_put_function(
         self, function: Any, entry: Any, deps: Sequence[int], name: str = "", options: int = 0

@@ -7,6 +7,7 @@ import traceback
 import warnings
 
 import dask
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
@@ -157,7 +158,6 @@ def test_pandas_objects_can_be_written_to():
 
 
 def test_a_persisted_reference_is_a_dask_future():
-    import dask.array as da
 
     x = (da.arange(10, chunks=5) + 1).persist(scheduler=ray_dask_get)
     ref = x.dask[(x.name, 0)]
@@ -296,3 +296,10 @@ def test_a_traceback_is_whole_if_nothing_is_to_be_shortened():
         with pytest.raises(ZeroDivisionError) as caught:
             dask.delayed(_calls_divide)().compute(scheduler=ray_dask_get)
     assert {"ray_dask_get", "_calls_divide", "_divide"} <= set(_frames_of(caught.value))
+
+
+def test_a_fused_task_that_is_only_another_name_can_be_persisted():
+    x = da.from_array(np.arange(24.0).reshape(2, 3, 4), chunks="auto")
+    expected = np.pad(np.arange(24.0).reshape(2, 3, 4), 2, mode="maximum")
+    persisted = da.pad(x, 2, mode="maximum").persist(scheduler=ray_dask_get)
+    np.testing.assert_array_equal(persisted.compute(scheduler=ray_dask_get), expected)

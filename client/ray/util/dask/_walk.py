@@ -318,7 +318,10 @@ class Walk:
         if type(converted) is Dep:  # an alias
             encoded = converter.deps[converted.index]
             ref = converter.references.get(encoded)
-            known[key] = converter.home_inputs.get(encoded, encoded) if ref is None else External(ref)
+            what = converter.home_inputs.get(encoded, encoded) if ref is None else External(ref)
+            known[key] = what
+            if type(what) is int and key in self._wanted:  # also if a fused task turns out to be an alias
+                self._builder.want(what >> 1)
             return
         if type(converted) not in NODES:
             known[key] = Literal(converted)
