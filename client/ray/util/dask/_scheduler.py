@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Dict, Hashable, List, Mapping, Optional, Tuple
 
 import dask
+from dask.core import flatten
 
 from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef
@@ -14,7 +15,7 @@ from ray.util.dask import _progress
 from ray.util.dask._annotations import OptionChooser
 from ray.util.dask._as_with_threads import AsWithThreads
 from ray.util.dask._callbacks import CallbackRun, active_hooks
-from ray.util.dask._convert import AtHome, External, Literal
+from ray.util.dask._convert import Alias, AtHome, External, Literal
 from ray.util.dask._hooks import HookedRun, HookedWalk, make_task_hooks, task_hooks_of
 from ray.util.dask._local import LocalRun
 from ray.util.dask._walk import Walk
@@ -42,8 +43,8 @@ def ray_dask_get(dsk: Any, keys: Any, **kwargs: Any) -> Any:
     """
     persist = bool(kwargs.pop("ray_persist", False))
     chooser = OptionChooser(dsk, kwargs)
-    graph = graph_of(dsk)
     wanted = flat_keys(keys)
+    graph = fused_graph_of(dsk, wanted)
     ray_callbacks = kwargs.get("ray_callbacks")
     bar = kwargs.get("_ray_enable_progress_bar")
     if ray_callbacks is not None or RayDaskCallback.ray_active:
@@ -235,6 +236,25 @@ def _fetch_one(ref: ObjectRef) -> Any:
 
 
 # ------------------------------------------------------------ graphs and keys
+
+
+def fused_graph_of(dsk: Any, wanted: List[Hashable]) -> Mapping:
+    """As graph_of; of data frames with what is done partition by partition in one task.
+
+    Dask itself leaves that to the scheduler, and each task less is a partition less in the store.
+    """
+    if not is_sequence_of_expressions(dsk) or dask.config.get("optimization.fuse.active", None) is False:
+        return graph_of(dsk)
+    fused = type(dsk)(*[operand.fuse() for operand in dsk.operands])
+    graph = dict(graph_of(fused))
+    for key, new in zip(flatten(dsk.__dask_keys__()), flatten(fused.__dask_keys__())):
+        graph.setdefault(key, Alias(key, new))
+    return graph if all(key in graph for key in wanted) else graph_of(dsk)
+
+
+def is_sequence_of_expressions(dsk: Any) -> bool:
+    """Whether Dask passes data frames, each an expression of its own."""
+    return type(dsk).__name__ == "_ExprSequence" and all(hasattr(op, "fuse") for op in dsk.operands)
 
 
 def graph_of(dsk: Any) -> Mapping:
