@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from operator import add
 from timeit import default_timer
@@ -343,6 +344,16 @@ def test_an_error_in_a_hook_of_a_worker_fails_the_task():
         with pytest.raises(KeyError, match="from the hook"):
             ray_dask_get(GRAPH, "d")
     assert ray_dask_get(GRAPH, "d") == 14
+
+
+def test_the_traceback_of_a_task_with_hooks_begins_in_the_task():
+    def fail(x):
+        raise OSError("no")
+
+    with RayDaskCallback(ray_posttask=lambda key, result, state: None), pytest.raises(OSError) as caught:
+        ray_dask_get({"a": (fail, 1)}, "a")
+    files = re.findall(r'File "(.+)", line', caught.value.traceback_str)
+    assert files and all(path == __file__ for path in files)
 
 
 def test_hooks_that_cannot_be_sent_to_workers_say_so():

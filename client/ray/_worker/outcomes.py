@@ -17,7 +17,10 @@ from ray._worker.iterators import RaisedByIterator, ResultPickler
 from ray._worker.reports import FAILED, RETRY
 
 # Frames of these files at the top of a task's traceback are ours, not the user's.
-_OWN_FILES = (_calls.__file__, os.path.dirname(__file__) + os.sep)
+_OWN_FILES = (
+    _calls.__file__, os.path.join(os.path.dirname(_calls.__file__), "_task_hooks.py"),
+    os.path.dirname(__file__) + os.sep,
+)
 
 
 class Outcomes:
