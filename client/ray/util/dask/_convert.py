@@ -291,7 +291,23 @@ class Converter:
 
     def _container(self, node: Any) -> Any:
         kind = node.klass
-        items = [self.argument(item) for item in node.args]
+        items: List[Any] = []
+        # Nobody looks on as a list of thousands of references is made, almost without calls.
+        plain = self._scope is None and type(self) is Converter
+        known = self._known
+        graph = self._graph
+        deps = self.deps
+        for item in node.args:
+            if plain and type(item) is TaskRef:
+                found = known.get(item.key)
+                if type(found) is int:
+                    items.append(dep(len(deps)))
+                    deps.append(found)
+                    continue
+                if found is None and item.key in graph:
+                    self.missing.append(item.key)
+                    continue
+            items.append(self.argument(item))
         for item in items:
             if type(item) in NODES:
                 return Build(kind, items)

@@ -14,8 +14,8 @@ from ray._graph import RESULT_SHIFT, GraphBuilder, UnpicklableTaskError
 from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError
 from ray.util.dask._convert import (
-    HAS_NODES, PENDING, Alias, Converter, DataNode, External, GraphNode, Literal, TaskRef,
-    refuse_distributeds,
+    HAS_NODES, PENDING, Alias, Converter, DataNode, External, GraphNode, Literal, Task, TaskRef,
+    _execute_subgraph, refuse_distributeds,
 )
 from ray.util.dask._home_calls import WATCHED, must_stay, watch
 from ray.util.dask._home_steps import HomeSteps
@@ -92,6 +92,10 @@ class Walk:
         self._wanted: Set[Hashable] = set()
         functions = shuffle_functions() if native_shuffle else None
         self._shuffles = None if functions is None else Shuffles(graph, functions)
+        # Functions, by their ids, whose calls need a closer look.
+        self._unusual = {*WATCHED, id(_execute_subgraph)}
+        if functions is not None:
+            self._unusual.update(map(id, functions.joins))
         self._joinings: Dict[Hashable, Joining] = {}  # of those whose pieces are being added
         self._name_of = name_of if len(graph) <= NAMED_TASKS_MAX else short_name_of
 
@@ -134,7 +138,8 @@ class Walk:
                 self._add_cutting(key, before)
                 continue
             if not (plain and type(value) is tuple and value and callable(value[0])):
-                self._add_any(key, value, before)
+                if not (plain and type(value) is Task and self._add_node(key, value, before)):
+                    self._add_any(key, value, before)
                 continue
             # The usual case, almost without calls: a function of keys and plain values.
             deps: List[int] = []
@@ -188,6 +193,47 @@ class Walk:
                 known[key] = 2 * task
                 if key in wanted:
                     self._builder.want(task)
+
+    def _add_node(self, key: Hashable, node: Any, before: Any) -> bool:
+        """As the usual case of _run, for a Task. False: it is not that usual."""
+        function = node.func
+        if node.kwargs or id(function) in self._unusual:
+            return False
+        get = self.known.get
+        deps: List[int] = []
+        args: List[Any] = []
+        missing: List[Hashable] = []
+        for argument in node.args:
+            kind = type(argument)
+            if kind is TaskRef:
+                found = get(argument.key)
+                if type(found) is int:
+                    args.append(dep(len(deps)))
+                    deps.append(found)
+                elif (found is None or found is PENDING) and argument.key in self._graph:
+                    missing.append(argument.key)
+                else:
+                    return False
+            elif kind in _ATOMS:
+                args.append(argument)
+            else:
+                return False
+        if missing:
+            self._push(key, before, missing)
+            return True
+        builder = self._builder
+        number = builder.numbers.get(id(function))
+        if number is None:
+            number = self._number_of(function)
+            if number is None:
+                return False
+        task = builder.add(
+            number, INPUTS if deps and len(deps) == len(args) else tuple(args), deps, self._name_of(key)
+        )
+        self.known[key] = 2 * task
+        if key in self._wanted:
+            builder.want(task)
+        return True
 
     def _number_of(self, function: Any) -> Optional[int]:
         """None if the function has to be put, or can't be pickled, which _add_task tells."""
