@@ -52,6 +52,9 @@ test: ## every test of every layer (what CI runs)
 	@$(MAKE) --no-print-directory build PYTHON_FOR=--tests
 	@$(PYTHON) deploy/run_tests.py
 
+test-matrix: build ## the client's tests and Dask's own on every supported Dask and Python; MATRIX_FLAGS narrows it
+	@$(PYTHON) tests/matrix/run.py --client $(MATRIX_FLAGS)
+
 demo: build ## a real node runs real Dask work on real data, checked and timed beside Dask's own schedulers
 	@$(PYTHON) deploy/demo/demo.py
 
@@ -84,4 +87,4 @@ clean: ## remove what was built (not .venv)
 	find client tests deploy -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv .venv-oldest .venv-ray
+	rm -rf .venv .venv-oldest .venv-ray .venv-matrix-*

@@ -139,3 +139,11 @@ def test_nothing_of_what_was_stored_is_held(local_cluster):
     da.store(da.ones((1000, 1000), chunks=250), target, scheduler=ray_dask_get)
     before.drain()
     assert target.all() and len(before._counts) <= counts
+
+
+def test_a_target_that_is_kept_is_the_callers_own():
+    target = np.zeros((20, 20))
+    stored = da.store(array(), target, return_stored=True, scheduler=ray_dask_get)
+    stored = stored[0] if isinstance(stored, (list, tuple)) else stored
+    target += 1
+    assert stored.sum().compute(scheduler=ray_dask_get) == (REAL + 2).sum()

@@ -26,7 +26,7 @@ import versions
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-OUT = ROOT / "build" / "matrix"
+OUT = Path(os.environ.get("RAYLET_MATRIX_OUT") or ROOT / "build" / "matrix")
 
 TEST_LIMIT_S = 60
 MODULE_LIMIT_S = 1800
@@ -90,7 +90,7 @@ def run_module(
     only_file = outcomes.with_suffix(".only")
     for _ in range(CRASHES_MAX):
         environment = {
-            **os.environ, "PYTHONPATH": str(HERE), "RAYLET_MATRIX_SCHEDULER": scheduler,
+            **os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT / 'client'}", "RAYLET_MATRIX_SCHEDULER": scheduler,
             "RAYLET_MATRIX_OUTCOMES": str(outcomes), "MPLBACKEND": "Agg",
         }
         if only is not None:

@@ -40,6 +40,12 @@ class Literal:
         self.value = value
 
 
+class OwnValue(Literal):
+    """A Literal that came of a step in the caller's process, perhaps the very target of a store."""
+
+    __slots__ = ()
+
+
 class External:
     """A key whose value is an object of elsewhere."""
 

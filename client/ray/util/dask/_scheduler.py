@@ -15,7 +15,7 @@ from ray.util.dask import _progress
 from ray.util.dask._annotations import OptionChooser
 from ray.util.dask._as_with_threads import AsWithThreads
 from ray.util.dask._callbacks import CallbackRun, active_hooks
-from ray.util.dask._convert import Alias, AtHome, External, Literal
+from ray.util.dask._convert import Alias, AtHome, External, Literal, OwnValue
 from ray.util.dask._hooks import HookedRun, HookedWalk, make_task_hooks, task_hooks_of
 from ray.util.dask._local import LocalRun
 from ray.util.dask._walk import Walk
@@ -184,7 +184,7 @@ def _outcome(walk: Walk, run: GraphRun, wanted: List[Hashable]) -> Dict[Hashable
         return outcome
     home.run(run, set(_tasks_of(outcome)))
     return {
-        key: Literal(home.result(what)) if type(what) is AtHome else what for key, what in outcome.items()
+        key: OwnValue(home.result(what)) if type(what) is AtHome else what for key, what in outcome.items()
     }
 
 
@@ -206,7 +206,7 @@ def _references_of(run: GraphRun, outcome: Dict[Hashable, Any]) -> Dict[Hashable
     tasks = _tasks_of(outcome)
     refs = dict(zip(tasks, run.adopt(tasks)))
     return {
-        key: what.value if type(what) is Literal else what.ref if type(what) is External else refs[what >> 1]
+        key: what.value if isinstance(what, Literal) else what.ref if type(what) is External else refs[what >> 1]
         for key, what in outcome.items()
     }
 
@@ -218,9 +218,9 @@ def _fetch(run: GraphRun, outcome: Dict[Hashable, Any], persist: bool) -> Dict[H
     values: Dict[Hashable, Any] = {}
     waiting: Dict[Hashable, ObjectRef] = {}
     for key, what in outcome.items():
-        if type(what) is Literal:
+        if isinstance(what, Literal):
             values[key] = what.value
-            if persist and type(what.value) not in SIMPLE_TYPES:
+            if persist and type(what) is Literal and type(what.value) not in SIMPLE_TYPES:
                 waiting[key] = current_session().put_constant(what.value)
         else:
             waiting[key] = what.ref if type(what) is External else refs[what >> 1]
