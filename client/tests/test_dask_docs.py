@@ -23,5 +23,5 @@ def test_every_example_of_the_dask_page_runs(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert {"9", "((1, -1), 1)", "30", "6", "42", "all done"} <= set(lines)
+    assert {"9", "((1, -1), 1)", "30", "6", "42", "1 2", "all done"} <= set(lines)
     assert lines.count("True") >= 3 and "False" not in lines
