@@ -1,4 +1,4 @@
-"""Dask's own callbacks and diagnostics: what they are told, and what they show, of tasks that run in other processes."""
+"""Dask's own callbacks and diagnostics: what they are told, and show, of tasks that ran elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dask's own callbacks (ProgressBar, profilers, Cache), driven by what really ran, in the order in which it did.
+"""Dask's own callbacks (ProgressBar, profilers, Cache), driven by what really ran, in the order it did.
 
 Without an active callback nothing of this exists. With one, the raylet reports which tasks ended, and the
 thread that computes calls the hooks as Dask's threads would: start, start_state, then pretask and posttask of

@@ -175,9 +175,9 @@ class HookedWalk(Walk):
 class HookedRun(GraphRun):
     """A graph some of whose results are asked for before all of it was added, or while it runs.
 
-    With `may_look`, hooks may ask for results before all was added. If they do, or the graph does not fit into
-    one chunk, it runs as it comes, and the session holds every result until keep_only(); else it is as any other.
-    With `timed`, each task has a second result, which says when and where it ran.
+    With `may_look`, hooks may ask for results before all was added. If they do, or the graph does not fit
+    into one chunk, it runs as it comes, and the session holds every result until keep_only(); else it is as
+    any other. With `timed`, each task has a second result, which says when and where it ran.
     """
 
     def __init__(

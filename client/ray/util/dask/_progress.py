@@ -5,8 +5,8 @@ computation is only once that is to be shown, so a shorter one costs two entries
 to standard error, by tqdm, and is gone when the computation ends, however it ends; whatever goes wrong with
 it, the computation does not hear of it.
 
-RAYLET_PROGRESS=0 in the environment, or dask.config.set({"ray.progress": False}), turns it off; 1 and True have
-it shown wherever standard error goes.
+RAYLET_PROGRESS=0 in the environment, or dask.config.set({"ray.progress": False}), turns it off; 1 and True
+have it shown wherever standard error goes.
 """
 
 from __future__ import annotations

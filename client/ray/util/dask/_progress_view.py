@@ -1,4 +1,4 @@
-"""Poll asks the raylet how far a graph is; View draws it with tqdm. Both are for the thread of _progress.py."""
+"""Poll asks the raylet how far a graph is; View draws it with tqdm. For the thread of _progress.py."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _ANSWER_S = 5.0
 _ENDED_MAX = 20_000
 _NAMES_SHOWN_MAX = 5
 _NAME_WIDTH = 24
+_NAME_LAYOUT = "  {desc} {n_fmt}/{total_fmt} |{bar}|{postfix}"
 
 
 class Name(NamedTuple):
@@ -145,7 +146,7 @@ class View:
         for number, one in enumerate(names):
             text = one.name[:_NAME_WIDTH].ljust(_NAME_WIDTH)
             if number == len(self._lines):
-                self._lines.append(self._bar(text, one.total, "  {desc} {n_fmt}/{total_fmt} |{bar}|{postfix}"))
+                self._lines.append(self._bar(text, one.total, _NAME_LAYOUT))
             line = self._lines[number]
             line.total = one.total
             line.n = one.finished

@@ -69,10 +69,10 @@ class ActiveCallbacks(MutableSet):
 class RayDaskCallback(Callback):
     """Hooks for computations on Raylet; those that are not given cost nothing.
 
-    Give them as keywords (`RayDaskCallback(ray_finish=print)`) or as methods of a subclass, with an underscore in
-    front (`def _ray_finish(self, result)`). A subclass need not call `super().__init__()`. Dask's own five hooks
-    may be given too. Use it as a context, or `register()` and `unregister()` it, or pass it to one call as
-    `compute(ray_callbacks=[...])`.
+    Give them as keywords (`RayDaskCallback(ray_finish=print)`) or as methods of a subclass, with an
+    underscore in front (`def _ray_finish(self, result)`). A subclass need not call `super().__init__()`.
+    Dask's own five hooks may be given too. Use it as a context, or `register()` and `unregister()` it, or
+    pass it to one call as `compute(ray_callbacks=[...])`.
 
     An exception in a hook of the driver is raised by the computation; in one of a worker it fails the task.
     Hooks of workers are pickled with the object they belong to: what they change of it stays in that worker,
@@ -120,7 +120,7 @@ class RayDaskCallback(Callback):
         Callback.active.discard(self._callback)
 
     def _ray_presubmit(self, task: Any, key: Hashable, deps: Dict[Hashable, Any]) -> Any:
-        """Before a task is sent. Any return value but None takes the place of its result, and it does not run.
+        """Before a task is sent. Any return value but None takes its result's place, and it does not run.
 
         `task` is the graph's entry for `key`; `deps` maps the keys it depends on to ObjectRefs (or to values,
         where those are known without running anything). Looking into `deps` has what was added so far sent.
@@ -172,7 +172,10 @@ def normalize_ray_callback(callback: Any) -> RayCallback:
 
 
 def unpack_ray_callbacks(callbacks: Optional[Iterable[Like]]) -> RayCallbacks:
-    """All callbacks, hook by hook: a list, or None where nobody has one; empty tuples without any callback."""
+    """All callbacks, hook by hook: a list, or None where nobody has one; without callbacks, empty tuples.
+
+    Raises TypeError for what is no callback.
+    """
     chosen = [normalize_ray_callback(callback) for callback in callbacks or ()]
     if not chosen:
         return RayCallbacks(*[()] * len(CBS))
