@@ -2,7 +2,7 @@
 
 #include <array>
 #include <limits>
-#include <optional>
+#include <utility>
 
 namespace raylet {
 namespace {
@@ -26,34 +26,92 @@ uint32_t crc32(std::string_view bytes) {
   return ~crc;
 }
 
+// The fields of each kind of record in their order, told once: to the writer and to the reader.
+template <typename Record>
+struct Layout;
+
+template <>
+struct Layout<NodeRecord> {
+  static constexpr Table kTable = Table::kNodes;
+  static void visit(auto& fields, auto& record) {
+    fields(record.node, record.incarnation, record.host, record.address, record.total, record.labels, record.pid,
+           record.store_capacity_bytes);
+  }
+};
+
+template <>
+struct Layout<JobRecord> {
+  static constexpr Table kTable = Table::kJobs;
+  static void visit(auto& fields, auto& record) { fields(record.job, record.node, record.script, record.pid); }
+};
+
+template <>
+struct Layout<GraphPartRecord> {
+  static constexpr Table kTable = Table::kGraphs;
+  static void visit(auto& fields, auto& record) {
+    fields(record.graph, record.job, record.owner, record.owner_incarnation, record.part, record.last, record.chunk);
+  }
+};
+
+template <>
+struct Layout<NameRecord> {
+  static constexpr Table kTable = Table::kNames;
+  static void visit(auto& fields, auto& record) {
+    fields(record.name_space, record.name, record.actor, record.job, record.node, record.detached, record.handle);
+  }
+};
+
 class Writer {
  public:
-  explicit Writer(Table table, size_t expected_bytes = 0) {
-    out_.reserve(expected_bytes + 64);
-    out_.push_back(static_cast<char>(kRecordVersion));
-    out_.push_back(static_cast<char>(table));
+  explicit Writer(Table table, size_t expected_bytes) {
+    out_.reserve(expected_bytes);
+    number(kRecordVersion, 1);
+    number(static_cast<uint64_t>(table), 1);
   }
 
-  void number(uint64_t value, int size_bytes = 8) {
-    for (int i = 0; i < size_bytes; ++i) out_.push_back(static_cast<char>(value >> (8 * i)));
-  }
-  void flag(bool value) { number(value, 1); }
-  void text(std::string_view value) {
-    MUST(value.size() <= std::numeric_limits<uint32_t>::max(), "a field of a record over 4 GiB");
-    number(value.size(), 4);
-    out_.append(value);
-  }
-  template <typename Id>
-  void id(const Id& value) {
-    out_.append(value.binary());
+  template <typename... Field>
+  void operator()(const Field&... fields) {
+    (write(fields), ...);
   }
   std::string finish() && { return with_checksum(std::move(out_)); }
 
  private:
+  void number(uint64_t value, int size_bytes) {
+    for (int i = 0; i < size_bytes; ++i) out_.push_back(static_cast<char>(value >> (8 * i)));
+  }
+  void write(uint64_t value) { number(value, 8); }
+  void write(uint32_t value) { number(value, 4); }
+  void write(bool value) { number(value, 1); }
+  void write(const Incarnation& value) { write(value.number); }
+  void write(const std::string& value) {
+    MUST(value.size() <= std::numeric_limits<uint32_t>::max(), "a field of a record over 4 GiB");
+    number(value.size(), 4);
+    out_.append(value);
+  }
+  void write(const Resources& value) {
+    number(value.units().size(), 4);
+    for (const auto& [name, units] : value.units()) {
+      write(name);
+      write(static_cast<uint64_t>(units));
+    }
+  }
+  void write(const std::map<std::string, std::string>& value) {
+    number(value.size(), 4);
+    for (const auto& [name, text] : value) {
+      write(name);
+      write(text);
+    }
+  }
+  template <typename Id>
+    requires requires { Id::kSizeBytes; }
+  void write(const Id& value) {
+    out_.append(value.binary());
+  }
+
   std::string out_;
 };
 
-// Reads fields in order; after the first that does not fit every further one is empty and ok() is false.
+// Reads fields in order; after the first that does not fit every further one is empty.
 class Reader {
  public:
   Reader(std::string_view stored, Table table) {
@@ -76,23 +134,10 @@ class Reader {
     if (kind != static_cast<uint64_t>(table)) fail("it belongs to table " + std::to_string(kind));
   }
 
-  uint64_t number(size_t size_bytes = 8) { return little_endian(take(size_bytes)); }
-  bool flag() {
-    uint64_t value = number(1);
-    if (value > 1) fail("a yes or no field is " + std::to_string(value));
-    return value == 1;
+  template <typename... Field>
+  void operator()(Field&... fields) {
+    (read(fields), ...);
   }
-  std::string text() { return std::string(take(number(4))); }
-  template <typename Id>
-  Id id() {
-    std::string_view binary = take(Id::kSizeBytes);
-    return binary.empty() ? Id{} : *Id::from_binary(binary);
-  }
-  void fail(std::string why) {
-    if (error_.empty()) error_ = std::move(why);
-    rest_ = {};
-  }
-  bool ok() const { return error_.empty(); }
 
   template <typename Record>
   Result<Record> finish(Record record) {
@@ -102,6 +147,37 @@ class Reader {
   }
 
  private:
+  void read(uint64_t& value) { value = number(8); }
+  void read(uint32_t& value) { value = static_cast<uint32_t>(number(4)); }
+  void read(bool& value) {
+    uint64_t came = number(1);
+    if (came > 1) fail("a yes or no field is " + std::to_string(came));
+    value = came == 1;
+  }
+  void read(Incarnation& value) { read(value.number); }
+  void read(std::string& value) { value = take(number(4)); }
+  void read(Resources& value) {
+    for (uint64_t left = number(4); left > 0 && ok(); --left) {
+      std::string name(take(number(4)));
+      double amount = static_cast<double>(number(8)) / Resources::kUnitsPerWhole;
+      if (!ok()) return;
+      if (Status set = value.set(name, amount); !set.ok()) fail(set.error().message);
+    }
+  }
+  void read(std::map<std::string, std::string>& value) {
+    for (uint64_t left = number(4); left > 0 && ok(); --left) {
+      std::string name(take(number(4)));
+      read(value[std::move(name)]);
+    }
+  }
+  template <typename Id>
+    requires requires { Id::kSizeBytes; }
+  void read(Id& value) {
+    std::string_view binary = take(Id::kSizeBytes);
+    value = binary.empty() ? Id{} : *Id::from_binary(binary);
+  }
+
+  uint64_t number(size_t size_bytes) { return little_endian(take(size_bytes)); }
   static uint64_t little_endian(std::string_view bytes) {
     uint64_t value = 0;
     for (size_t i = bytes.size(); i-- > 0;) value = value << 8 | static_cast<unsigned char>(bytes[i]);
@@ -116,10 +192,30 @@ class Reader {
     rest_.remove_prefix(size_bytes);
     return taken;
   }
+  void fail(std::string why) {
+    if (error_.empty()) error_ = std::move(why);
+    rest_ = {};
+  }
+  bool ok() const { return error_.empty(); }
 
   std::string_view rest_;
   std::string error_;
 };
+
+template <typename Record>
+std::string encode_as_laid_out(const Record& record, size_t large_bytes = 0) {
+  Writer out(Layout<Record>::kTable, large_bytes + 128);
+  Layout<Record>::visit(out, record);
+  return std::move(out).finish();
+}
+
+template <typename Record>
+Result<Record> decode_as_laid_out(std::string_view stored) {
+  Reader in(stored, Layout<Record>::kTable);
+  Record record;
+  Layout<Record>::visit(in, record);
+  return in.finish(std::move(record));
+}
 
 std::string big_endian(uint64_t value, int size_bytes) {
   std::string out;
@@ -158,117 +254,16 @@ std::string name_key(std::string_view name_space, std::string_view name) {
   return key;
 }
 
-std::string encode(const NodeRecord& record) {
-  Writer out(Table::kNodes);
-  out.id(record.node);
-  out.number(record.incarnation.number);
-  out.text(record.host);
-  out.text(record.address);
-  out.number(record.total.units().size(), 4);
-  for (const auto& [name, units] : record.total.units()) {
-    out.text(name);
-    out.number(static_cast<uint64_t>(units));
-  }
-  out.number(record.labels.size(), 4);
-  for (const auto& [name, value] : record.labels) {
-    out.text(name);
-    out.text(value);
-  }
-  out.number(record.pid);
-  out.number(record.store_capacity_bytes);
-  return std::move(out).finish();
-}
+std::string encode(const NodeRecord& record) { return encode_as_laid_out(record); }
+std::string encode(const JobRecord& record) { return encode_as_laid_out(record); }
+std::string encode(const GraphPartRecord& record) { return encode_as_laid_out(record, record.chunk.size()); }
+std::string encode(const NameRecord& record) { return encode_as_laid_out(record, record.handle.size()); }
 
-Result<NodeRecord> decode_node(std::string_view stored) {
-  Reader in(stored, Table::kNodes);
-  NodeRecord record;
-  record.node = in.id<NodeId>();
-  record.incarnation = {in.number()};
-  record.host = in.text();
-  record.address = in.text();
-  for (uint64_t left = in.number(4); left > 0 && in.ok(); --left) {
-    std::string name = in.text();
-    double amount = static_cast<double>(in.number()) / Resources::kUnitsPerWhole;
-    if (!in.ok()) break;
-    if (Status set = record.total.set(name, amount); !set.ok()) in.fail(set.error().message);
-  }
-  for (uint64_t left = in.number(4); left > 0 && in.ok(); --left) {
-    std::string name = in.text();
-    std::string value = in.text();
-    record.labels[std::move(name)] = std::move(value);
-  }
-  record.pid = in.number();
-  record.store_capacity_bytes = in.number();
-  return in.finish(std::move(record));
-}
-
-std::string encode(const JobRecord& record) {
-  Writer out(Table::kJobs);
-  out.id(record.job);
-  out.id(record.node);
-  out.text(record.script);
-  out.number(record.pid);
-  return std::move(out).finish();
-}
-
-Result<JobRecord> decode_job(std::string_view stored) {
-  Reader in(stored, Table::kJobs);
-  JobRecord record;
-  record.job = in.id<JobId>();
-  record.node = in.id<NodeId>();
-  record.script = in.text();
-  record.pid = in.number();
-  return in.finish(std::move(record));
-}
-
-std::string encode(const GraphPartRecord& record) {
-  Writer out(Table::kGraphs, record.chunk.size());
-  out.id(record.graph);
-  out.id(record.job);
-  out.id(record.owner);
-  out.number(record.owner_incarnation.number);
-  out.number(record.part, 4);
-  out.flag(record.last);
-  out.text(record.chunk);
-  return std::move(out).finish();
-}
-
+Result<NodeRecord> decode_node(std::string_view stored) { return decode_as_laid_out<NodeRecord>(stored); }
+Result<JobRecord> decode_job(std::string_view stored) { return decode_as_laid_out<JobRecord>(stored); }
 Result<GraphPartRecord> decode_graph_part(std::string_view stored) {
-  Reader in(stored, Table::kGraphs);
-  GraphPartRecord record;
-  record.graph = in.id<GraphId>();
-  record.job = in.id<JobId>();
-  record.owner = in.id<NodeId>();
-  record.owner_incarnation = {in.number()};
-  record.part = static_cast<uint32_t>(in.number(4));
-  record.last = in.flag();
-  record.chunk = in.text();
-  return in.finish(std::move(record));
+  return decode_as_laid_out<GraphPartRecord>(stored);
 }
-
-std::string encode(const NameRecord& record) {
-  Writer out(Table::kNames);
-  out.text(record.name_space);
-  out.text(record.name);
-  out.id(record.actor);
-  out.id(record.job);
-  out.id(record.node);
-  out.flag(record.detached);
-  out.text(record.handle);
-  return std::move(out).finish();
-}
-
-Result<NameRecord> decode_name(std::string_view stored) {
-  Reader in(stored, Table::kNames);
-  NameRecord record;
-  record.name_space = in.text();
-  record.name = in.text();
-  record.actor = in.id<ObjectId>();
-  record.job = in.id<JobId>();
-  record.node = in.id<NodeId>();
-  record.detached = in.flag();
-  record.handle = in.text();
-  return in.finish(std::move(record));
-}
+Result<NameRecord> decode_name(std::string_view stored) { return decode_as_laid_out<NameRecord>(stored); }
 
 }  // namespace raylet

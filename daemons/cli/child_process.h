@@ -1,7 +1,7 @@
 // ChildProcess: one program that the supervisor started, from its start to its death.
 //
-// The kernel sends it SIGTERM should the supervisor die without a word. Its standard input is /dev/null, its
-// output goes to a log file, every other descriptor of ours is closed in it.
+// The kernel sends it SIGTERM should the supervisor die without a word. What else it inherits says
+// daemons/kit/spawn.h.
 #pragma once
 
 #include <sys/types.h>

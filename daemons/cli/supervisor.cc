@@ -21,6 +21,7 @@
 
 #include "daemons/kit/flags.h"
 #include "daemons/kit/log.h"
+#include "daemons/kit/log_tail.h"
 
 namespace raylet {
 namespace {
@@ -314,16 +315,10 @@ Status Supervisor::write_node_json(const std::string& state, const std::string& 
 }
 
 std::string Supervisor::last_words(const Program& program) const {
-  constexpr std::streamoff kTailBytes = 1'500;
+  constexpr size_t kTailBytes = 1'500;
   const std::string path = plan_.paths.log(program.command.component);
-  std::ifstream file(path, std::ios::ate);
-  const std::streamoff size = file ? static_cast<std::streamoff>(file.tellg()) : 0;
-  if (size <= 0) return fmt::format("it said nothing in {}", path);
-  file.seekg(std::max<std::streamoff>(0, size - kTailBytes));
-  std::string text(static_cast<size_t>(std::min(size, kTailBytes)), '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return fmt::format("{} ends with:\n{}", path, text);
+  const std::string text = read_tail(path, kTailBytes);
+  return text.empty() ? fmt::format("it said nothing in {}", path) : fmt::format("{} ends with:\n{}", path, text);
 }
 
 }  // namespace raylet

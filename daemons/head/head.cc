@@ -141,36 +141,34 @@ std::string Head::metrics_text() const {
   ClusterReport core = report();
   const Ledger::Report& ledger = ledger_->report();
   MetricsText text;
-  auto gauge = [&](const char* name, const char* help, auto value) {
-    text.gauge(name, help, static_cast<double>(value));
-  };
-  auto counter = [&](const char* name, const char* help, auto value) {
-    text.counter(name, help, static_cast<double>(value));
-  };
-  gauge("raylet_head_loop_lag_seconds", "How late the head's loop is.", loop_.lag_seconds());
-  gauge("raylet_head_epoch", "Which life of the head this is.", core.epoch);
-  gauge("raylet_head_nodes", "Nodes that are registered.", core.node_count);
-  gauge("raylet_head_nodes_suspect", "Nodes that have been silent for a while.", core.suspect_count);
-  gauge("raylet_head_jobs", "Jobs that have not ended.", core.job_count);
-  gauge("raylet_head_graphs", "Graphs that are recorded.", core.graph_count);
-  gauge("raylet_head_graph_bytes", "Bytes of recorded graphs.", core.graph_bytes);
-  gauge("raylet_head_names", "Names of actors.", core.name_count);
-  gauge("raylet_head_view_watchers", "Readers of the view's changes.", core.watch_count);
-  gauge("raylet_head_calls_waiting", "Requests without an answer yet.", calls_.size());
-  gauge("raylet_head_writes_waiting", "Writes that Redis has not acknowledged.", core.unwritten_count);
-  gauge("raylet_head_write_bytes_waiting", "Bytes of these writes.", core.unwritten_bytes);
-  gauge("raylet_head_redis_connected", "1 if Redis is there and in order.", ledger.connected ? 1 : 0);
-  gauge("raylet_head_refused_records", "Stored records that could not be read.", refused_records_);
-  counter("raylet_head_calls_total", "Requests ever.", last_call_);
-  counter("raylet_head_refusals_total", "Requests that were refused.", core.refusals_total);
-  counter("raylet_head_writes_total", "Writes ever given to Redis.", core.writes_total);
-  counter("raylet_head_commits_total", "Commits that Redis acknowledged.", ledger.commits_total);
-  counter("raylet_head_redis_connects_total", "Connections made to Redis.", ledger.connects_total);
-  counter("raylet_head_redis_errors_total", "Times that Redis could not do what it was asked.", ledger.errors_total);
-  counter("raylet_head_state_rewrites_total", "Times that Redis had lost the state.", ledger.rewrites_total);
-  counter("raylet_head_nodes_died_total", "Nodes given up after their lease.", core.nodes_died_total);
-  counter("raylet_head_jobs_expired_total", "Jobs ended because nobody renewed their lease.",
-          core.jobs_expired_total);
+  text.gauges({
+      {"raylet_head_loop_lag_seconds", "How late the head's loop is.", loop_.lag_seconds()},
+      {"raylet_head_epoch", "Which life of the head this is.", core.epoch},
+      {"raylet_head_nodes", "Nodes that are registered.", core.node_count},
+      {"raylet_head_nodes_suspect", "Nodes that have been silent for a while.", core.suspect_count},
+      {"raylet_head_jobs", "Jobs that have not ended.", core.job_count},
+      {"raylet_head_graphs", "Graphs that are recorded.", core.graph_count},
+      {"raylet_head_graph_bytes", "Bytes of recorded graphs.", core.graph_bytes},
+      {"raylet_head_names", "Names of actors.", core.name_count},
+      {"raylet_head_view_watchers", "Readers of the view's changes.", core.watch_count},
+      {"raylet_head_calls_waiting", "Requests without an answer yet.", calls_.size()},
+      {"raylet_head_writes_waiting", "Writes that Redis has not acknowledged.", core.unwritten_count},
+      {"raylet_head_write_bytes_waiting", "Bytes of these writes.", core.unwritten_bytes},
+      {"raylet_head_redis_connected", "1 if Redis is there and in order.", ledger.connected ? 1 : 0},
+      {"raylet_head_refused_records", "Stored records that could not be read.", refused_records_},
+  });
+  text.counters({
+      {"raylet_head_calls_total", "Requests ever.", last_call_},
+      {"raylet_head_refusals_total", "Requests that were refused.", core.refusals_total},
+      {"raylet_head_writes_total", "Writes ever given to Redis.", core.writes_total},
+      {"raylet_head_commits_total", "Commits that Redis acknowledged.", ledger.commits_total},
+      {"raylet_head_redis_connects_total", "Connections made to Redis.", ledger.connects_total},
+      {"raylet_head_redis_errors_total", "Times that Redis could not do what it was asked.", ledger.errors_total},
+      {"raylet_head_state_rewrites_total", "Times that Redis had lost the state.", ledger.rewrites_total},
+      {"raylet_head_nodes_died_total", "Nodes given up after their lease.", core.nodes_died_total},
+      {"raylet_head_jobs_expired_total", "Jobs ended because nobody renewed their lease.",
+       core.jobs_expired_total},
+  });
   return text.take();
 }
 

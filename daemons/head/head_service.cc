@@ -220,10 +220,21 @@ HeadService::Unary* HeadService::ForgetName(Context* context, const v1::ForgetNa
   return serve(context, *request, acknowledge_in(reply));
 }
 
+// Without the core: `fill` makes the reply on the loop.
+template <typename Fill>
+HeadService::Unary* HeadService::answer(Context* context, Fill fill) {
+  Unary* reactor = context->DefaultReactor();
+  bool posted = post([reactor, fill] {
+    fill();
+    reactor->Finish(grpc::Status::OK);
+  });
+  if (!posted) reactor->Finish(kClosed);
+  return reactor;
+}
+
 HeadService::Unary* HeadService::GetHeadStatus(Context* context, const v1::GetHeadStatusRequest*,
                                                v1::HeadStatus* status) {
-  Unary* reactor = context->DefaultReactor();
-  bool posted = post([this, reactor, status] {
+  return answer(context, [this, status] {
     ClusterReport core = head_.report();
     const Ledger::Report& ledger = head_.ledger_report();
     status->set_cluster(head_.identity().cluster);
@@ -240,21 +251,12 @@ HeadService::Unary* HeadService::GetHeadStatus(Context* context, const v1::GetHe
     for (const std::string& complaint : ledger.complaints) status->add_complaints(complaint);
     status->set_pid(static_cast<uint64_t>(getpid()));
     status->set_redis_address(head_.redis_address());
-    reactor->Finish(grpc::Status::OK);
   });
-  if (!posted) reactor->Finish(kClosed);
-  return reactor;
 }
 
 HeadService::Unary* HeadService::GetMetrics(Context* context, const v1::GetHeadMetricsRequest*,
                                             v1::GetHeadMetricsReply* reply) {
-  Unary* reactor = context->DefaultReactor();
-  bool posted = post([this, reactor, reply] {
-    reply->set_prometheus_text(head_.metrics_text());
-    reactor->Finish(grpc::Status::OK);
-  });
-  if (!posted) reactor->Finish(kClosed);
-  return reactor;
+  return answer(context, [this, reply] { reply->set_prometheus_text(head_.metrics_text()); });
 }
 
 }  // namespace raylet

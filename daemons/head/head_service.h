@@ -46,6 +46,8 @@ class HeadService final : public v1::Head::CallbackService {
  private:
   template <typename Request, typename Fill>
   Unary* serve(Context* context, const Request& request, Fill fill);
+  template <typename Fill>
+  Unary* answer(Context* context, Fill fill);
   // From gRPC's threads: runs `job` on the loop. False if the service is closed: answer at once.
   bool post(std::function<void()> job);
 

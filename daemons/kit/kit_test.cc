@@ -1,9 +1,16 @@
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <catch2/catch.hpp>
+#include <fstream>
 
 #include "daemons/kit/grpc_server.h"
+#include "daemons/kit/log_tail.h"
 #include "daemons/kit/loop.h"
 #include "daemons/kit/metrics.h"
 #include "daemons/kit/packet_link.h"
+#include "daemons/kit/spawn.h"
 
 namespace raylet {
 
@@ -96,6 +103,44 @@ TEST_CASE("a gRPC server answers on its unix socket, and a second one is refused
   });
   thread.join();
   REQUIRE(connected);
+}
+
+TEST_CASE("a child has its channel, its log and none of our other descriptors, and leads a session of its own") {
+  SocketPair pair = *make_socket_pair();
+  FileDescriptor leaked(open("/dev/null", O_RDONLY));  // on purpose not close-on-exec
+  REQUIRE(leaked.number() > kChannelDescriptor);
+  std::string log = "/tmp/raylet-kit-test-" + std::to_string(getpid());
+  ChildSpec spec;
+  spec.arguments = {"sh", "-c", "ls /proc/$$/fd; cut -d' ' -f1,6 /proc/$$/stat; echo $WORD"};
+  spec.environment = environment_with({"WORD=given"});
+  spec.log_path = log;
+  spec.channel = std::move(pair.theirs);
+  Result<pid_t> pid = spawn(std::move(spec));
+  REQUIRE(pid.ok());
+  int status = 0;
+  REQUIRE(waitpid(*pid, &status, 0) == *pid);
+  std::string itself = std::to_string(*pid);
+  CHECK(read_tail(log, 1000) == "0\n1\n2\n3\n" + itself + " " + itself + "\ngiven");
+  unlink(log.c_str());
+}
+
+TEST_CASE("a program that can't be executed is an error that names it, and no child is left") {
+  ChildSpec spec;
+  spec.arguments = {"/nowhere/program"};
+  spec.log_path = "/dev/null";
+  Result<pid_t> pid = spawn(std::move(spec));
+  REQUIRE(!pid.ok());
+  CHECK(pid.error().message.find("/nowhere/program") != std::string::npos);
+  CHECK(waitpid(-1, nullptr, WNOHANG) == -1);
+}
+
+TEST_CASE("the tail of a log begins at a line's start") {
+  std::string log = "/tmp/raylet-kit-test-" + std::to_string(getpid());
+  std::ofstream(log) << "first line\nsecond line\nthird line\n";
+  CHECK(read_tail(log, 16) == "third line");
+  CHECK(read_tail(log, 1000) == "first line\nsecond line\nthird line");
+  unlink(log.c_str());
+  CHECK(read_tail(log, 16).empty());
 }
 
 }  // namespace raylet

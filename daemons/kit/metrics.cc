@@ -31,6 +31,14 @@ std::string escape(std::string_view value) {
 
 }  // namespace
 
+void MetricsText::gauges(std::initializer_list<Reading> readings) {
+  for (const Reading& reading : readings) gauge(reading.name, reading.help, reading.value);
+}
+
+void MetricsText::counters(std::initializer_list<Reading> readings) {
+  for (const Reading& reading : readings) counter(reading.name, reading.help, reading.value);
+}
+
 void MetricsText::gauge(std::string_view name, std::string_view help, double value, const Labels& labels) {
   add("gauge", name, help, value, labels);
 }
@@ -48,11 +56,13 @@ void MetricsText::add(std::string_view type, std::string_view name, std::string_
   }
   text_.append(name);
   for (size_t i = 0; i < labels.size(); ++i) {
-    text_.append(i == 0 ? "{" : ",").append(labels[i].first).append("=\"").append(escape(labels[i].second)).append("\"");
+    text_.append(i == 0 ? "{" : ",").append(labels[i].first);
+    text_.append("=\"").append(escape(labels[i].second)).append("\"");
   }
   if (!labels.empty()) text_.append("}");
   char number[40];
-  std::snprintf(number, sizeof number, value == std::floor(value) && std::abs(value) < 1e15 ? " %.0f\n" : " %.9g\n", value);
+  bool whole = value == std::floor(value) && std::abs(value) < 1e15;
+  std::snprintf(number, sizeof number, whole ? " %.0f\n" : " %.9g\n", value);
   text_.append(number);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -16,6 +17,18 @@ namespace raylet {
 class MetricsText {
  public:
   using Labels = std::vector<std::pair<std::string_view, std::string_view>>;
+
+  // One number without labels.
+  struct Reading {
+    template <typename Number>
+    Reading(const char* given_name, const char* given_help, Number given_value)
+        : name(given_name), help(given_help), value(static_cast<double>(given_value)) {}
+    const char* name;
+    const char* help;
+    double value;
+  };
+  void gauges(std::initializer_list<Reading> readings);
+  void counters(std::initializer_list<Reading> readings);
 
   // HELP and TYPE are written when a name is seen for the first time in a row. Counters end in _total.
   void gauge(std::string_view name, std::string_view help, double value, const Labels& labels = {});

@@ -5,10 +5,8 @@
 //   * A Persist is answered exactly once: Persisted without failure when the head has it on disk, with one
 //     when the head refused it for a reason that lasts. While the head or Redis is away it waits, is tried
 //     again with backoff for ever, and the node works on.
-//   * Order: a job is recorded before anything of it; a graph is forgotten after its parts have been
-//     answered; a job is forgotten last. Parts of a graph go in their order, several at once.
-//   * What was not yet sent when its graph or job is forgotten is dropped (and answered): a graph that ends
-//     before its record leaves never touches Redis.
+//   * Records and names are asked for in the order that wish_queue.h says. A graph that ends before its record
+//     leaves never touches Redis.
 //   * A head that has forgotten the node, or a job whose driver is here, is told again.
 //   * When the head says that this incarnation is not the newest one, on_stale is called once and nothing
 //     is sent any more.
@@ -18,13 +16,13 @@
 #pragma once
 
 #include <functional>
-#include <map>
 #include <memory>
 #include <string>
 
 #include "daemons/kit/loop.h"
 #include "daemons/raylet/core/effects.h"
 #include "daemons/raylet/core/events.h"
+#include "daemons/raylet/head_requests.h"
 #include "protocol/words/ids.h"
 #include "protocol/words/resources.h"
 #include "protocol/words/time.h"
@@ -39,22 +37,10 @@ class HeadLink {
   static constexpr size_t kCallsMax = 64;
   static constexpr size_t kCallBytesMax = 32 << 20;
 
-  // Who this node is. Does not change while the link lives.
-  struct Self {
-    NodeId node;
-    Incarnation incarnation;  // larger than that of any earlier life of the same node
-    std::string host;
-    std::string address;      // where this raylet's gRPC listens: unix:/path or host:port
-    Resources total;
-    std::map<std::string, std::string> labels;
-    uint64_t pid = 0;
-    uint64_t store_capacity_bytes = 0;
-  };
-
   struct Options {
     std::string address;  // of the head: unix:/path or host:port
     std::string token;    // empty on a unix socket
-    Self self;
+    NodeIdentity self;
   };
 
   // What a heartbeat tells; asked for at each.

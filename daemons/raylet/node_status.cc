@@ -115,21 +115,23 @@ void write_report_metrics(const NodeReport& report, MetricsText& text) {
     text.gauge("raylet_resource_available", "What no task has taken, by resource.", report.available.get(name),
                {{"resource", name}});
   }
-  text.gauge("raylet_graphs", "Graphs the node knows.", static_cast<double>(report.graphs.size()));
-  text.gauge("raylet_drivers", "Drivers connected.", static_cast<double>(report.drivers.size()));
-  text.gauge("raylet_actors", "Actors the node knows.", static_cast<double>(report.actors.size()));
-  text.gauge("raylet_objects", "Objects the node knows.", static_cast<double>(report.object_count));
-  text.gauge("raylet_objects_held", "Objects that some process holds.", static_cast<double>(report.held_object_count));
-  text.gauge("raylet_gets_pending", "Gets without their last answer.", static_cast<double>(report.pending_get_count));
-  text.gauge("raylet_inline_value_bytes", "Small values in the raylet's memory.",
-             static_cast<double>(report.inline_value_bytes));
-  text.gauge("raylet_graph_bytes", "Task records and argument blobs.", static_cast<double>(report.graph_bytes));
-  text.counter("raylet_tasks_finished_total", "Tasks that ended well.", static_cast<double>(report.tasks_finished_total));
-  text.counter("raylet_tasks_failed_total", "Tasks that failed for good.", static_cast<double>(report.tasks_failed_total));
-  text.counter("raylet_tasks_retried_total", "Tasks that were tried again.",
-               static_cast<double>(report.tasks_retried_total));
-  text.counter("raylet_batches_sent_total", "Batches sent to workers.", static_cast<double>(report.batches_sent_total));
-  text.counter("raylet_workers_died_total", "Workers that died.", static_cast<double>(report.workers_died_total));
+  text.gauges({
+      {"raylet_graphs", "Graphs the node knows.", report.graphs.size()},
+      {"raylet_drivers", "Drivers connected.", report.drivers.size()},
+      {"raylet_actors", "Actors the node knows.", report.actors.size()},
+      {"raylet_objects", "Objects the node knows.", report.object_count},
+      {"raylet_objects_held", "Objects that some process holds.", report.held_object_count},
+      {"raylet_gets_pending", "Gets without their last answer.", report.pending_get_count},
+      {"raylet_inline_value_bytes", "Small values in the raylet's memory.", report.inline_value_bytes},
+      {"raylet_graph_bytes", "Task records and argument blobs.", report.graph_bytes},
+  });
+  text.counters({
+      {"raylet_tasks_finished_total", "Tasks that ended well.", report.tasks_finished_total},
+      {"raylet_tasks_failed_total", "Tasks that failed for good.", report.tasks_failed_total},
+      {"raylet_tasks_retried_total", "Tasks that were tried again.", report.tasks_retried_total},
+      {"raylet_batches_sent_total", "Batches sent to workers.", report.batches_sent_total},
+      {"raylet_workers_died_total", "Workers that died.", report.workers_died_total},
+  });
 }
 
 }  // namespace raylet

@@ -11,7 +11,7 @@
 
 #include "daemons/kit/flags.h"
 #include "daemons/kit/log.h"
-#include "daemons/raylet/child_process.h"
+#include "daemons/kit/spawn.h"
 #include "daemons/raylet/frame_codec.h"
 #include "daemons/raylet/local_driver.h"
 #include "daemons/raylet/node_status.h"
@@ -422,11 +422,15 @@ std::string Raylet::metrics_text() {
   MetricsText text;
   write_report_metrics(recent_report(), text);
   text.gauge("raylet_loop_lag_seconds", "How late the loop is, a mean of the last second.", loop_.lag_seconds());
-  text.counter("raylet_steps_total", "Steps of the core.", static_cast<double>(steps_total_));
-  text.counter("raylet_step_seconds_total", "Time in the core.", static_cast<double>(step_ns_total_) * 1e-9);
+  text.counters({
+      {"raylet_steps_total", "Steps of the core.", steps_total_},
+      {"raylet_step_seconds_total", "Time in the core.", static_cast<double>(step_ns_total_) * 1e-9},
+  });
   text.gauge("raylet_step_seconds_max", "The longest step of the core.", static_cast<double>(step_ns_max_) * 1e-9);
-  text.counter("raylet_events_total", "Events told to the core.", static_cast<double>(events_total_));
-  text.counter("raylet_effects_total", "Effects of the core.", static_cast<double>(effects_total_));
+  text.counters({
+      {"raylet_events_total", "Events told to the core.", events_total_},
+      {"raylet_effects_total", "Effects of the core.", effects_total_},
+  });
   size_t driver_bytes = 0;
   for (const auto& [id, driver] : drivers_) driver_bytes += driver->queued_bytes();
   text.gauge("raylet_queue_bytes", "What waits to be sent.", static_cast<double>(driver_bytes), {{"to", "drivers"}});
@@ -435,13 +439,14 @@ std::string Raylet::metrics_text() {
   text.gauge("raylet_queue_packets", "Packets that wait to be sent.", static_cast<double>(store_->queued_packets()),
              {{"to", "store"}});
   HeadLink::Report head = head_->report();
-  text.gauge("raylet_queue_records", "Records without the head's answer.", static_cast<double>(head.waiting_count));
-  text.gauge("raylet_head_connected", "1 while the head answers.", head.connected ? 1 : 0);
-  text.counter("raylet_head_retries_total", "Calls to the head that were tried again.",
-               static_cast<double>(head.retries_total));
+  text.gauges({
+      {"raylet_queue_records", "Records without the head's answer.", head.waiting_count},
+      {"raylet_head_connected", "1 while the head answers.", head.connected ? 1 : 0},
+  });
+  text.counter("raylet_head_retries_total", "Calls to the head that were tried again.", head.retries_total);
   const v1::StoreUsage& store = store_->usage();
   text.gauge("raylet_store_up", "1 while the store runs.", store_->is_up() ? 1 : 0);
-  text.counter("raylet_store_restarts_total", "Stores that died.", static_cast<double>(store_->restarts_total()));
+  text.counter("raylet_store_restarts_total", "Stores that died.", store_->restarts_total());
   text.gauge("raylet_store_bytes", "The store's memory, by use.", static_cast<double>(store.capacity_bytes()),
              {{"use", "capacity"}});
   text.gauge("raylet_store_bytes", "The store's memory, by use.", static_cast<double>(store.sealed_bytes()),
@@ -449,9 +454,11 @@ std::string Raylet::metrics_text() {
   text.gauge("raylet_store_bytes", "The store's memory, by use.", static_cast<double>(store.slab_bytes()),
              {{"use", "leased"}});
   text.gauge("raylet_grpc_sessions", "Drivers' streams over gRPC.", service_.streams());
-  text.counter("raylet_rpc_calls_total", "RPCs answered.", static_cast<double>(service_.calls_total()));
-  text.counter("raylet_output_lines_dropped_total", "Lines of workers' output that no driver was sent.",
-               static_cast<double>(output_lines_dropped_total_));
+  text.counters({
+      {"raylet_rpc_calls_total", "RPCs answered.", service_.calls_total()},
+      {"raylet_output_lines_dropped_total", "Lines of workers' output that no driver was sent.",
+       output_lines_dropped_total_},
+  });
   return text.take();
 }
 

@@ -77,7 +77,7 @@ class RayletService::Stream : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
 };
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RayletService::SubmitGraph(grpc::CallbackServerContext*) {
-  ++calls_total_;
+  calls_.count_one();
   if (++streams_ > kStreamsMax) {
     --streams_;
     class Refused : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
@@ -92,35 +92,25 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RayletService::Subm
   return new Stream(*this);
 }
 
-grpc::ServerUnaryReactor* RayletService::answer(grpc::CallbackServerContext* context, std::function<void()> fill) {
-  ++calls_total_;
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  loop_.post([reactor, fill = std::move(fill)] {
-    fill();
-    reactor->Finish(grpc::Status::OK);
-  });
-  return reactor;
-}
-
 grpc::ServerUnaryReactor* RayletService::GetStatus(grpc::CallbackServerContext* context, const v1::GetStatusRequest*,
                                                    v1::NodeStatus* reply) {
-  return answer(context, [this, reply] { handlers_.on_status(reply); });
+  return calls_.answer(context, [this, reply] { handlers_.on_status(reply); });
 }
 
 grpc::ServerUnaryReactor* RayletService::Explain(grpc::CallbackServerContext* context,
                                                  const v1::ExplainRequest* request, v1::ExplainReply* reply) {
-  return answer(context, [this, request, reply] { handlers_.on_explain(*request, reply); });
+  return calls_.answer(context, [this, request, reply] { handlers_.on_explain(*request, reply); });
 }
 
 grpc::ServerUnaryReactor* RayletService::GetMetrics(grpc::CallbackServerContext* context, const v1::GetMetricsRequest*,
                                                     v1::GetMetricsReply* reply) {
-  return answer(context, [this, reply] { reply->set_prometheus_text(handlers_.on_metrics()); });
+  return calls_.answer(context, [this, reply] { reply->set_prometheus_text(handlers_.on_metrics()); });
 }
 
 grpc::ServerUnaryReactor* RayletService::GetTimeline(grpc::CallbackServerContext* context,
                                                      const v1::GetTimelineRequest* request,
                                                      v1::GetTimelineReply* reply) {
-  return answer(context, [this, request, reply] { handlers_.on_timeline(*request, reply); });
+  return calls_.answer(context, [this, request, reply] { handlers_.on_timeline(*request, reply); });
 }
 
 }  // namespace raylet

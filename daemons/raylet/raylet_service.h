@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "daemons/kit/loop.h"
+#include "daemons/kit/unary_calls.h"
 #include "daemons/raylet/remote_driver.h"
 #include "protocol/wire/raylet.grpc.pb.h"
 
@@ -30,7 +31,7 @@ class RayletService final
     std::function<void(const v1::GetTimelineRequest& request, v1::GetTimelineReply* reply)> on_timeline;
   };
 
-  RayletService(Loop& loop, Handlers handlers) : loop_(loop), handlers_(std::move(handlers)) {}
+  RayletService(Loop& loop, Handlers handlers) : loop_(loop), calls_(loop), handlers_(std::move(handlers)) {}
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SubmitGraph(
       grpc::CallbackServerContext* context) override;
@@ -43,16 +44,15 @@ class RayletService final
   grpc::ServerUnaryReactor* GetTimeline(grpc::CallbackServerContext* context, const v1::GetTimelineRequest* request,
                                         v1::GetTimelineReply* reply) override;
 
-  uint64_t calls_total() const { return calls_total_; }
+  uint64_t calls_total() const { return calls_.total(); }
   int streams() const { return streams_; }
 
  private:
   class Stream;
-  grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, std::function<void()> fill);
 
   Loop& loop_;
+  UnaryCalls calls_;
   Handlers handlers_;
-  std::atomic<uint64_t> calls_total_{0};
   std::atomic<int> streams_{0};
 };
 

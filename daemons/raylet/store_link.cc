@@ -6,7 +6,8 @@
 #include <algorithm>
 
 #include "daemons/kit/log.h"
-#include "daemons/raylet/child_process.h"
+#include "daemons/kit/log_tail.h"
+#include "daemons/kit/spawn.h"
 #include "daemons/raylet/frame_codec.h"
 #include "protocol/codec/id_codec.h"
 #include "protocol/codec/session_codec.h"
@@ -50,7 +51,7 @@ Status StoreLink::start() {
   spec.environment = environment_with({});
   spec.log_path = options_.log_path;
   spec.channel = std::move(pair->theirs);
-  Result<pid_t> pid = start_child(std::move(spec));
+  Result<pid_t> pid = spawn(std::move(spec));
   if (!pid.ok()) return pid.error();
   pid_ = *pid;
   ++incarnation_;

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "daemons/kit/log.h"
-#include "daemons/raylet/child_process.h"
+#include "daemons/kit/log_tail.h"
 #include "daemons/raylet/frame_codec.h"
 
 namespace raylet {

@@ -6,7 +6,8 @@
 #include <algorithm>
 
 #include "daemons/kit/log.h"
-#include "daemons/raylet/child_process.h"
+#include "daemons/kit/log_tail.h"
+#include "daemons/kit/spawn.h"
 #include "protocol/wire/zygote.pb.h"
 
 namespace raylet {
@@ -36,7 +37,7 @@ void ZygoteLink::start() {
   spec.environment = options_.environment;
   spec.log_path = options_.log_path;
   spec.channel = std::move(pair->theirs);
-  Result<pid_t> pid = start_child(std::move(spec));
+  Result<pid_t> pid = spawn(std::move(spec));
   if (!pid.ok()) return fail(pid.error().message);
   pid_ = *pid;
   spdlog::info("zygote started pid={}", pid_);

@@ -3,11 +3,10 @@
 // gRPC's threads post; the loop answers. Nothing here changes anything.
 #pragma once
 
-#include <atomic>
-#include <functional>
 #include <string>
 
 #include "daemons/kit/loop.h"
+#include "daemons/kit/unary_calls.h"
 #include "daemons/store/store_daemon.h"
 #include "protocol/wire/store.grpc.pb.h"
 
@@ -18,7 +17,7 @@ class StoreService final : public v1::Store::CallbackService {
   static constexpr uint32_t kObjectsDefault = 100;
   static constexpr uint32_t kObjectsMax = 10'000;
 
-  StoreService(Loop& loop, StoreDaemon& daemon) : loop_(loop), daemon_(daemon) {}
+  StoreService(Loop& loop, StoreDaemon& daemon) : loop_(loop), calls_(loop), daemon_(daemon) {}
 
   grpc::ServerUnaryReactor* GetUsage(grpc::CallbackServerContext* context, const v1::GetUsageRequest* request,
                                      v1::StoreUsage* reply) override;
@@ -32,11 +31,9 @@ class StoreService final : public v1::Store::CallbackService {
   std::string metrics_text() const;
 
  private:
-  grpc::ServerUnaryReactor* answer(grpc::CallbackServerContext* context, std::function<void()> fill);
-
   Loop& loop_;
+  UnaryCalls calls_;
   StoreDaemon& daemon_;
-  std::atomic<uint64_t> calls_total_{0};
 };
 
 }  // namespace raylet

@@ -1,39 +1,50 @@
-#include "daemons/raylet/child_process.h"
+#include "daemons/kit/spawn.h"
 
 #include <fcntl.h>
-#include <signal.h>
+#include <linux/close_range.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
-
-extern char** environ;
+#include <string_view>
 
 namespace raylet {
 namespace {
 
+struct Descriptors {
+  int null = -1;
+  int log = -1;
+  int channel = -1;  // -1: none
+  int report = -1;   // where the child tells the error number that keeps it from its program
+};
+
+bool place(const Descriptors& ours) {
+  if (dup2(ours.null, 0) < 0 || dup2(ours.log, 1) < 0 || dup2(ours.log, 2) < 0) return false;
+  if (ours.channel >= 0 && dup2(ours.channel, kChannelDescriptor) < 0) return false;
+  unsigned first_of_ours = ours.channel >= 0 ? kChannelDescriptor + 1 : kChannelDescriptor;
+  return syscall(SYS_close_range, first_of_ours, ~0u, CLOSE_RANGE_CLOEXEC) == 0;
+}
+
 // Between fork and exec only calls that are safe in a process with threads.
-[[noreturn]] void become(char* const* arguments, char* const* environment, int log, int channel, int null, int report,
+[[noreturn]] void become(char* const* arguments, char* const* environment, int death_signal, Descriptors ours,
                          pid_t parent) {
   setsid();
-  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  prctl(PR_SET_PDEATHSIG, death_signal);
   if (getppid() != parent) _exit(127);  // the parent died before it could be watched
-  signal(SIGPIPE, SIG_DFL);
-  signal(SIGINT, SIG_DFL);
-  signal(SIGTERM, SIG_DFL);
+  for (int number : {SIGPIPE, SIGHUP, SIGINT, SIGTERM}) signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
-  // The report must not be overwritten by the channel's fixed number.
-  int safe_report = fcntl(report, F_DUPFD_CLOEXEC, kChannelDescriptor + 1);
-  int safe_channel = fcntl(channel, F_DUPFD_CLOEXEC, kChannelDescriptor + 1);
-  bool placed = safe_report >= 0 && safe_channel >= 0 && dup2(null, 0) == 0 && dup2(log, 1) == 1 && dup2(log, 2) == 2 &&
-                dup2(safe_channel, kChannelDescriptor) == kChannelDescriptor;
-  if (placed) execvpe(arguments[0], arguments, environment);
+  // Out of the way of the numbers that are to be filled.
+  for (int* number : {&ours.null, &ours.log, &ours.channel, &ours.report}) {
+    if (*number >= 0) *number = fcntl(*number, F_DUPFD_CLOEXEC, kChannelDescriptor + 1);
+  }
+  if (place(ours)) execvpe(arguments[0], arguments, environment);
   int reason = errno;
-  ssize_t ignored = write(safe_report >= 0 ? safe_report : report, &reason, sizeof reason);
+  ssize_t ignored = write(ours.report, &reason, sizeof reason);
   (void)ignored;
   _exit(127);
 }
@@ -47,37 +58,39 @@ std::vector<char*> pointers(std::vector<std::string>& strings) {
 
 }  // namespace
 
-Result<pid_t> start_child(ChildSpec spec) {
+Result<pid_t> spawn(ChildSpec spec) {
   MUST(!spec.arguments.empty());
   FileDescriptor log(open(spec.log_path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
   if (!log.valid()) {
     return Error{Code::kUnavailable, "can't write the log " + spec.log_path + ": " + std::strerror(errno)};
   }
+  auto no_descriptors = [&] {
+    return Error{Code::kResourceExhausted,
+                 "no descriptors to start " + spec.arguments[0] + ": " + std::strerror(errno)};
+  };
   FileDescriptor null(open("/dev/null", O_RDONLY | O_CLOEXEC));
+  if (!null.valid()) return no_descriptors();
   int ends[2];
-  if (!null.valid() || pipe2(ends, O_CLOEXEC) != 0) {
-    return Error{Code::kResourceExhausted, std::string("no descriptors to start a process: ") + std::strerror(errno)};
-  }
+  if (pipe2(ends, O_CLOEXEC) != 0) return no_descriptors();
   FileDescriptor report_in(ends[0]);
   FileDescriptor report_out(ends[1]);
   std::vector<char*> arguments = pointers(spec.arguments);
   std::vector<char*> environment = pointers(spec.environment);
+  Descriptors ours{null.number(), log.number(), spec.channel.number(), report_out.number()};
   pid_t parent = getpid();
   pid_t pid = fork();
   if (pid < 0) {
     return Error{Code::kResourceExhausted, "can't start " + spec.arguments[0] + ": " + std::strerror(errno)};
   }
-  if (pid == 0) {
-    become(arguments.data(), environment.data(), log.number(), spec.channel.number(), null.number(),
-           report_out.number(), parent);
-  }
+  if (pid == 0) become(arguments.data(), environment.data(), spec.death_signal, ours, parent);
   report_out = FileDescriptor();
   int reason = 0;
   ssize_t got;
   do {
-    got = read(report_in.number(), &reason, sizeof reason);
+    got = read(report_in.number(), &reason, sizeof reason);  // nothing: the pipe closed as exec succeeded
   } while (got < 0 && errno == EINTR);
   if (got == static_cast<ssize_t>(sizeof reason)) {
+    waitpid(pid, nullptr, 0);
     return Error{Code::kNotFound, "can't execute " + spec.arguments[0] + ": " + std::strerror(reason)};
   }
   return pid;
@@ -93,22 +106,6 @@ std::vector<std::string> environment_with(const std::vector<std::string>& change
     if (!changed) result.emplace_back(text);
   }
   return result;
-}
-
-std::string read_tail(const std::string& path, size_t bytes_max) {
-  FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  struct stat status {};
-  if (!file.valid() || fstat(file.number(), &status) != 0 || status.st_size <= 0) return {};
-  size_t size = static_cast<size_t>(status.st_size);
-  size_t from = size > bytes_max ? size - bytes_max : 0;
-  std::string text(size - from, '\0');
-  ssize_t got = pread(file.number(), text.data(), text.size(), static_cast<off_t>(from));
-  text.resize(got > 0 ? static_cast<size_t>(got) : 0);
-  if (from > 0) {
-    if (size_t line = text.find('\n'); line != std::string::npos) text.erase(0, line + 1);
-  }
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
 }
 
 }  // namespace raylet
