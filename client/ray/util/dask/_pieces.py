@@ -17,6 +17,11 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import pandas as pd
 
+try:
+    from pandas.core.array_algos.take import take_nd  # twice as fast as NumPy's on rows of a block
+except ImportError:
+    take_nd = None
+
 _ALIGNMENT = 64
 # The description of a cut's pieces is loaded once for all of them.
 _SCHEMAS_KEPT_MAX = 64
@@ -169,24 +174,35 @@ def _cut_fast(frame: Any, how: Cut) -> Optional[List[Any]]:
         5,
     )
     ends = counts.cumsum().tolist()  # the first count is of rows without a group
-    return [
-        _take(schema, arrays, others, order[ends[number] : ends[number + 1]]) for number in how.results()
-    ]
+    sorted_arrays = None if how.wanted is not None else [_rows_of(array, order) for array in arrays]
+    pieces = []
+    for number in how.results():
+        start, end = ends[number], ends[number + 1]
+        rest = tuple([values.take(order[start:end]) for values in others])
+        if sorted_arrays is not None:
+            parts = [array[:, start:end] for array in sorted_arrays]
+        else:
+            parts = [_rows_of(array, order[start:end]) for array in arrays]
+        pieces.append(_piece(schema, end - start, parts, rest))
+    return pieces
 
 
-def _take(schema: bytes, arrays: List[np.ndarray], others: List[Any], rows: np.ndarray) -> Piece:
-    rest = tuple([values.take(rows) for values in others])
-    count = len(rows)
-    if not count:
+def _piece(schema: bytes, rows: int, parts: List[np.ndarray], rest: Tuple[Any, ...]) -> Piece:
+    if not rows:
         return Piece(schema, 0, b"", rest)
-    sizes = [_padded(count * len(array) * array.itemsize) for array in arrays]
+    sizes = [_padded(rows * len(part) * part.itemsize) for part in parts]
     buffer = np.empty(sum(sizes), np.uint8)
     at = 0
-    for array, size in zip(arrays, sizes):
-        # "clip" spares NumPy a copy; the rows are all there.
-        np.take(array, rows, 1, np.ndarray((len(array), count), array.dtype, buffer, at), "clip")
+    for part, size in zip(parts, sizes):
+        np.ndarray(part.shape, part.dtype, buffer, at)[...] = part
         at += size
-    return Piece(schema, count, buffer, rest)
+    return Piece(schema, rows, buffer, rest)
+
+
+def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    if take_nd is None:
+        return np.take(array, rows, axis=1)
+    return take_nd(array, rows, axis=1, allow_fill=False)
 
 
 # ------------------------------------------------------------ joining
