@@ -24,6 +24,7 @@ OUT = ROOT / "build" / "bench"
 # (row, measure, more is better, to reach, contenders that can do it in reasonable time)
 RAY = ("raylet", "ray wheel")
 NULL = ("raylet, null workers",)
+PLAIN = ("raylet, Dask's shuffle",)
 EVERYONE = ("raylet", "dask threads", "distributed", "distributed, saturation inf", "ray wheel")
 TABLE: list[tuple[str, str, bool, Optional[float], tuple[str, ...]]] = [
     ("start", "ms to first result", False, 1000, EVERYONE),
@@ -43,6 +44,8 @@ TABLE: list[tuple[str, str, bool, Optional[float], tuple[str, ...]]] = [
     ("put/get 100 MB", "put / memcpy", True, 0.6, RAY),
     ("put/get 100 MB", "get µs", False, 300, RAY),
     ("array 8000²", "s", False, None, EVERYONE),
+    ("set_index 1 GiB, 32 parts", "s", False, None, ("raylet", "distributed", "ray wheel")),
+    ("set_index 64 MiB, 100 parts", "s", False, None, ("raylet", *PLAIN, "distributed", "ray wheel")),
     ("10,000 inputs", "ms", False, None, EVERYONE[:2]),
     ("10,000 readers", "ms", False, None, EVERYONE[:2]),
     ("fan-in 8,192", "µs per task", False, 20, EVERYONE[:2]),
@@ -113,7 +116,7 @@ def cell(value: Optional[float], raylet: Optional[float], more_is_better: bool) 
 
 
 def table(medians: dict[str, dict[str, dict[str, float]]]) -> str:
-    names = [name for name in EVERYONE + NULL if name in medians]
+    names = [name for name in EVERYONE + NULL + PLAIN if name in medians]
     lines = [["", "", "to reach", *names]]
     for row, measure, more_is_better, goal, _ in TABLE:
         values = [medians[name].get(row, {}).get(measure) for name in names]
@@ -139,7 +142,7 @@ def commit() -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "--contender", action="append", choices=EVERYONE + NULL, help="may be given again; default: all"
+        "--contender", action="append", choices=EVERYONE + NULL + PLAIN, help="may be given again; default: all"
     )
     parser.add_argument("--row", action="append", help="only rows whose name contains this; may be given again")
     arguments = parser.parse_args()
@@ -149,7 +152,7 @@ def main() -> int:
         print(f"bench: others use this machine too (load {load:.1f}): the numbers will be worse than they are",
               file=sys.stderr)
     results: dict[str, dict[str, dict]] = {}
-    for contender in arguments.contender or EVERYONE + NULL:
+    for contender in arguments.contender or EVERYONE + NULL + PLAIN:
         python = interpreter(contender)
         if python is None:
             print(f"bench: {contender} is not installed here (deploy/bootstrap.sh --ray); left out", file=sys.stderr)

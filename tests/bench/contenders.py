@@ -64,6 +64,7 @@ class Contender:
     name = ""
     ray: Any = None  # the module, where there is one
     first_result: Any = 2  # of increment(1)
+    shuffle_method = "tasks"
     get: Callable[[dict, Any], Any]
 
     def start(self) -> None:
@@ -105,6 +106,7 @@ class DaskThreads(Contender):
 
 class DaskDistributed(Contender):
     name = "distributed"
+    shuffle_method = "p2p"
     saturation: Any = None
 
     def start(self) -> None:
@@ -159,7 +161,6 @@ class Raylet(Contender):
     def stop(self) -> None:
         self.ray.shutdown()
 
-
     def grpc_address(self) -> str:
         """Where this node's rayletd takes RPCs."""
         for pid in descendants(os.getpid()):
@@ -212,6 +213,18 @@ class NullRaylet(Raylet):
         self.raylet("stop")
 
 
+class PlainShuffles(Raylet):
+    """Raylet with every task of a shuffle as Dask has made it."""
+
+    name = "raylet, Dask's shuffle"
+
+    def start(self) -> None:
+        from ray.util.dask import enable_dask_on_ray
+
+        super().start()
+        enable_dask_on_ray(use_shuffle_optimization=False)
+
+
 class RayWheel(Raylet):
     """The Ray of PyPI, in an environment of its own (.venv-ray)."""
 
@@ -227,7 +240,7 @@ class RayWheel(Raylet):
         return Contender.memory(self, peak)
 
 
-CONTENDERS = (Raylet, NullRaylet, DaskThreads, DaskDistributed, DaskDistributedSaturated, RayWheel)
+CONTENDERS = (Raylet, NullRaylet, DaskThreads, DaskDistributed, DaskDistributedSaturated, PlainShuffles, RayWheel)
 ALL = {contender.name: contender for contender in CONTENDERS}
 
 

@@ -29,6 +29,8 @@ ROWS = {
     "array 8000²": (workloads.array_expression, 8000, 5, 40),
     "10,000 inputs": (workloads.many_inputs, 10_000, 5, 20),
     "10,000 readers": (workloads.many_readers, 10_000, 5, 20),
+    "set_index 1 GiB, 32 parts": (workloads.set_index, (1024, 32), 3, 120),
+    "set_index 64 MiB, 100 parts": (workloads.set_index, (64, 100), 3, 60),
     "fan-in 100,000": (workloads.fan_in, 100_000, 3, 60),
     "fan-in 1,000,000": (workloads.million, 1_000_000, 1, 120),
 }

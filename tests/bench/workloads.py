@@ -189,6 +189,47 @@ def array_expression(contender: Any, side: int) -> Iterator[Sample]:
     yield "s", seconds
 
 
+def make_partition(number: int, rows: int) -> Any:
+    """One partition of random rows, 32 bytes each."""
+    import pandas as pd
+
+    rng = np.random.default_rng(number)
+    return pd.DataFrame(
+        {"a": rng.random(rows), "b": rng.random(rows), "c": rng.integers(0, 1000, rows), "d": rng.random(rows)}
+    )
+
+
+def summary(part: Any) -> Any:
+    """What is checked of a partition."""
+    import pandas as pd
+
+    index = part.index
+    return pd.DataFrame(
+        {"rows": [len(part)], "low": [index.min()], "high": [index.max()], "sorted": [index.is_monotonic_increasing]}
+    )
+
+
+def set_index(contender: Any, size: tuple[int, int]) -> Iterator[Sample]:
+    """Sort (MiB, partitions) of random rows by a column, with divisions that are known."""
+    import dask
+    import dask.dataframe as dd
+
+    mebibytes, partitions = size
+    rows = (mebibytes << 20) // 32 // partitions
+    with dask.config.set({"dataframe.shuffle.method": contender.shuffle_method}):
+        frame = dd.from_map(make_partition, range(partitions), rows=rows, meta=make_partition(0, 1).iloc[:0])
+        ordered = frame.set_index("a", divisions=[i / partitions for i in range(partitions + 1)])
+        meta = {"rows": "i8", "low": "f8", "high": "f8", "sorted": "?"}
+        work = ordered.map_partitions(summary, meta=meta)
+        start = time.perf_counter()
+        got = contender.compute(work)
+        seconds = time.perf_counter() - start
+    must_equal((int(got.rows.sum()), len(got), bool(got.sorted.all())), (rows * partitions, partitions, True))
+    must_equal(bool((got.low.values[1:] >= got.high.values[:-1]).all()), True)
+    yield "s", seconds
+    yield "MiB per second", mebibytes / seconds
+
+
 def many_inputs(contender: Any, inputs: int) -> Iterator[Sample]:
     leaf, last = fresh("in"), fresh("all")
     graph: dict = {(leaf, i): (noop, i) for i in range(inputs)}
