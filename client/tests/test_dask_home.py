@@ -147,3 +147,17 @@ def test_a_target_that_is_kept_is_the_callers_own():
     stored = stored[0] if isinstance(stored, (list, tuple)) else stored
     target += 1
     assert stored.sum().compute(scheduler=ray_dask_get) == (REAL + 2).sum()
+
+
+@pytest.mark.parametrize("engine", ["h5netcdf", "scipy"])
+def test_xarray_writes_netcdf_files(tmp_path, engine):
+    xarray = pytest.importorskip("xarray")
+    pytest.importorskip(engine)
+    made = xarray.Dataset(
+        {name: (("x", "y"), array() * factor) for name, factor in (("a", 1), ("b", 2))}
+    )
+    with __import__("dask").config.set(scheduler=ray_dask_get):
+        made.to_netcdf(tmp_path / "made.nc", engine=engine)
+        with xarray.open_dataset(tmp_path / "made.nc", engine=engine, chunks={"x": 5}) as read:
+            np.testing.assert_array_equal(read["a"].compute(), REAL + 1)
+            np.testing.assert_array_equal((read["b"] - read["a"]).values, REAL + 1)

@@ -13,8 +13,9 @@ from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ray._calls import INPUTS, NODES, Apply, Build
 
-# Writers into these are the same wherever they run.
-_OUTSIDE_MODULES = ("zarr", "xarray", "tiledb", "rioxarray", "netCDF4")
+# Objects of these write to storage outside of the process, and from several at once. HDF5 can't do that: a file
+# that is open in one process is locked for others, so xarray's netCDF files are written where they are open.
+_OUTSIDE_MODULES = ("zarr", "tiledb", "xarray.backends.zarr")
 
 
 _READER_NAMES = ("getter", "getter_nofancy", "getter_inline")
@@ -74,8 +75,8 @@ def _is_memory(value: Any) -> bool:
     """Whether a writer's argument is a target that lives in this process, as far as anyone can tell."""
     if type(value) in NODES or not hasattr(value, "__setitem__"):
         return False
-    module = type(value).__module__.partition(".")[0]
-    if module in _OUTSIDE_MODULES:
+    module = type(value).__module__
+    if any(module == outside or module.startswith(outside + ".") for outside in _OUTSIDE_MODULES):
         return _can_not_leave(value)
     return True
 
