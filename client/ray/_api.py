@@ -129,6 +129,10 @@ def init(
 
 def _choose(address: Optional[str], asked: List[str]) -> Optional[Target]:
     """The raylet to connect to, or None for a private node."""
+    if address is not None and not isinstance(address, str):
+        raise TypeError(
+            f"ray.init expected an address ('auto', 'local', a path or 'host:port'), got {address!r:.100}"
+        )
     if address == "local":
         return None
     if address in (None, "auto"):
@@ -279,9 +283,10 @@ def get(
     if type(refs) is ObjectRef:
         return get_values(current_session(), (refs,), timeout)[0]
     if not isinstance(refs, list):
+        hint = " Of a Dask collection, call .compute()." if hasattr(type(refs), "__dask_graph__") else ""
         raise ValueError(
             f"Invalid type of object refs, {type(refs)}, is given. 'object_refs' must either be an "
-            "ObjectRef or a list of ObjectRefs."
+            f"ObjectRef or a list of ObjectRefs.{hint}"
         )
     for ref in refs:
         if not isinstance(ref, ObjectRef):

@@ -32,6 +32,9 @@ _RESOURCES_MESSAGE = (
     'ray_remote_args={"num_cpus": ..., "num_gpus": ..., "resources": {...}}, or annotate with '
     "dask.annotate(ray_remote_args=...)."
 )
+_OUR_NAMES = frozenset({"ray_callbacks", "ray_persist", "ray_remote_args", "_ray_enable_progress_bar"})
+# Options of tasks that are easily given beside ray_remote_args rather than in it.
+_MISPLACED = frozenset({"max_retries", "num_cpus", "num_gpus", "retry_exceptions", "scheduling_strategy"})
 _PRIORITY_MAX = 1 << 20
 _warned: set = set()
 
@@ -39,14 +42,18 @@ _warned: set = set()
 class OptionChooser:
     """The options of one computation's tasks.
 
-    Takes `ray_remote_args` and `resources` out of `kwargs`. Raises ValueError for `resources`, and what
-    _options.check_options raises.
+    Takes `ray_remote_args`, `resources`, and distributed's `retries` and `priority` out of `kwargs`. Raises
+    ValueError for `resources` and for options that belong into ray_remote_args, TypeError for a name that
+    begins with "ray_" and is none, and what _options.check_options raises.
     """
 
     def __init__(self, dsk: Any, kwargs: Dict[str, Any]) -> None:
         if kwargs.pop("resources", None) is not None:
             raise ValueError(_RESOURCES_MESSAGE)
         base = _checked(kwargs.pop("ray_remote_args", None))
+        if kwargs:
+            _check_names(kwargs)
+            _take_dasks(base, kwargs)
         ambient = _ambient()
         _check_kinds(ambient)
         self._common = _merge(base, ambient)
@@ -136,6 +143,20 @@ def _check_kinds(annotations: Mapping[str, Any]) -> None:
     for kind in _NO_MEANING:
         if annotations.get(kind) is not None:
             _warn_once(kind, f"dask.annotate({kind}=...)")
+
+
+def _check_names(kwargs: Mapping[str, Any]) -> None:
+    """What is meant for Raylet and would do nothing; other names are Dask's."""
+    for name in kwargs:
+        if name in _MISPLACED:
+            raise ValueError(
+                f"{name}= has no effect as an argument of compute or persist: pass "
+                f"ray_remote_args={{{name!r}: {kwargs[name]!r:.50}}}"
+            )
+        if name.startswith(("ray_", "_ray_")) and name not in _OUR_NAMES:
+            raise TypeError(
+                f"{name}= is not known to Raylet's scheduler; it takes {', '.join(sorted(_OUR_NAMES))}"
+            )
 
 
 def _warn_once(name: str, where: str) -> None:

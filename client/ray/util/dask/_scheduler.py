@@ -261,7 +261,7 @@ def graph_of(dsk: Any) -> Mapping:
     """The plain mapping in whatever Dask passes: expressions, HighLevelGraphs, dicts."""
     if isinstance(dsk, dict):
         return dsk
-    if hasattr(dsk, "to_dict"):
+    if hasattr(type(dsk), "to_dict"):  # asked of the class: a Delayed has every attribute
         return dsk.to_dict()
     if hasattr(dsk, "__dask_graph__"):
         return graph_of(dsk.__dask_graph__())
