@@ -247,3 +247,28 @@ def test_persisted_work_is_not_done_again(graphs, tmp_path):
         (optimized,) = dask.optimize(d + 2)
         assert optimized.compute() == 3
     assert log.read_text() == "x"
+
+
+# ------------------------------------------------------------ delayed work of many tasks
+
+
+@pytest.mark.skipif(not has_expressions, reason="older Dasks are left as they are")
+def test_a_large_delayed_graph_is_culled_in_one_pass_and_keeps_its_annotations(graphs, monkeypatch):
+    from dask.delayed import Delayed
+    from dask.highlevelgraph import HighLevelGraph
+
+    def refuse(*arguments, **named):
+        raise AssertionError("goes over all keys for each layer")
+
+    with dask.annotate(ray_remote_args={"num_cpus": 2}):
+        parts = [dask.delayed(abs, pure=False)(-i, dask_key_name=f"part-{i}") for i in range(600)]
+    kept = dask.delayed(sum)(parts[:500], dask_key_name="total")
+    graph = HighLevelGraph.merge(kept.dask, *[part.dask for part in parts])
+    both = Delayed("total", graph, layer="total")
+    monkeypatch.setattr(HighLevelGraph, "cull", refuse)
+    with enable_dask_on_ray():
+        assert both.compute() == sum(range(500))
+    assert graphs.task_count() == 501
+    assert sorted(cpus_by_name(graphs).values(), key=str) == [2.0] * 500 + [None]
+    with enable_dask_on_ray(), disable_dask_on_ray():
+        assert both.compute(scheduler="sync") == sum(range(500))
