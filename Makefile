@@ -59,7 +59,7 @@ demo: build ## a real node runs real Dask work on real data, checked and timed b
 	@$(PYTHON) deploy/demo/demo.py
 
 bench: ## speed beside Dask's schedulers and the Ray wheel; the table, and one JSON file a run in build/bench/
-	@$(MAKE) --no-print-directory build PYTHON_FOR=--ray
+	@$(MAKE) --no-print-directory build PYTHON_FOR="--tests --ray"
 	@$(PYTHON) tests/bench/bench.py $(BENCH_FLAGS)
 	$(bazel_build) //tests/bench:core_bench
 	@bazel-bin/tests/bench/core_bench

@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 
+import pipelines
 import workloads
 from contenders import ALL
 
@@ -27,6 +28,9 @@ ROWS = {
     "5,000 f.remote()": (workloads.many_calls, 5000, 7, 20),
     "put/get 100 MB": (workloads.put_and_get, 12, 1, 60),
     "array 8000²": (workloads.array_expression, 8000, 5, 40),
+    "delayed 20,000": (pipelines.delayed_graph, 20_000, 5, 40),
+    "graph beside calls": (pipelines.graph_beside_calls, 4_000, 5, 40),
+    "24 climate files": (pipelines.climate_files, 24, 3, 90),
     "10,000 inputs": (workloads.many_inputs, 10_000, 5, 20),
     "10,000 readers": (workloads.many_readers, 10_000, 5, 20),
     "set_index 1 GiB, 32 parts": (workloads.set_index, (1024, 32), 3, 120),
