@@ -5,6 +5,7 @@ Dask's temporary directory can't be written, so that a shuffle through files on 
 
 from __future__ import annotations
 
+import os
 import tempfile
 
 import dask
@@ -247,3 +248,19 @@ def test_a_shuffle_that_waits_for_itself_is_a_cycle(fake):
     graph[group] = tuple(task)
     with pytest.raises(ValueError, match="cycle"):
         ray_dask_get(graph, output)
+
+
+def test_pieces_outlive_the_worker_that_cut_them(on_raylet, carrier, tmp_path):
+    if carrier != "local":
+        pytest.skip("needs workers that can die, once")
+
+    def dies_once(part):
+        try:
+            os.close(os.open(tmp_path / "died", os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return part
+        os._exit(1)
+
+    work = source(6).shuffle("k").map_partitions(dies_once, meta=frame().iloc[:0])
+    got = work.compute().sort_values("v").v.tolist()
+    assert got == sorted(frame().v) and (tmp_path / "died").exists()
