@@ -1,10 +1,12 @@
 """What Dask's threads would give: iterators, tasks that write to their inputs, futures."""
 
+import dataclasses
 import itertools
 import operator
 import time
 import traceback
 import warnings
+from typing import NamedTuple
 
 import dask
 import dask.array as da
@@ -303,3 +305,41 @@ def test_a_fused_task_that_is_only_another_name_can_be_persisted():
     expected = np.pad(np.arange(24.0).reshape(2, 3, 4), 2, mode="maximum")
     persisted = da.pad(x, 2, mode="maximum").persist(scheduler=ray_dask_get)
     np.testing.assert_array_equal(persisted.compute(scheduler=ray_dask_get), expected)
+
+
+# ------------------------------------------------------------ values of every shape
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+@dataclasses.dataclass
+class Pair:
+    left: object
+    right: object
+
+
+def test_containers_named_tuples_and_dataclasses_stay_what_they_are():
+    identity = dask.delayed(lambda value: value)
+    one = dask.delayed(int)(1)
+    for value, expected in (
+        ([one, 2], [1, 2]), ((one, 2), (1, 2)), ({"a": one}, {"a": 1}), ({one, 2}, {1, 2}),
+        (Point(one, 2), Point(1, 2)), (Pair(one, [one]), Pair(1, [1])), ([], []), ((), ()), ({}, {}),
+    ):
+        found = identity(value).compute(scheduler=ray_dask_get)
+        assert found == expected and type(found) is type(expected)
+    for literal in (1, None, "text", b"bytes", 1.5, [1, (2,)], Point(1, 2), Pair(1, 2)):
+        assert ray_dask_get({"a": literal, "b": (_same, "a")}, ["a", "b"]) == (literal, literal)
+
+
+def _same(value):
+    return value
+
+
+def test_an_unknown_key_is_a_key_error():
+    graph = {"a": 1, "b": (_same, "a")}
+    for keys in ("c", ["a", "c"], [["a"], ["c"]]):
+        with pytest.raises(KeyError):
+            ray_dask_get(graph, keys)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Dict, List, Optional, Sequence
 
 from ray._serialize import SerializedValue, copy_of, deserialize, deserialize_writable
@@ -18,32 +19,31 @@ SPENT = object()
 class Kept:
     """A result that later tasks of the same batch need.
 
-    If one does, it gets the very object, which nobody else will see. If several do, each gets one of its own,
-    with read-only buffers.
+    Only if several do: then each gets one of its own, with read-only buffers, which are those of `value`. If
+    one does, it gets the very object, which nobody else will see.
     """
 
     __slots__ = ("value", "serialized")
 
-    def __init__(self, value: Any, serialized: Optional[SerializedValue]) -> None:
+    def __init__(self, value: Any, serialized: SerializedValue) -> None:
         self.value = value
         self.serialized = serialized
 
     def take(self, writable: bool) -> Any:
-        if self.serialized is None:
-            return self.value
         return copy_of(self.serialized, writable)
 
 
 class Inputs:
     """Of one batch. `kept` has results of tasks of this batch that later ones of it need, by position."""
 
-    __slots__ = ("kept", "kept_positions", "located", "_session", "_batch", "_inline", "_encoded")
+    __slots__ = ("kept", "kept_positions", "located", "_session", "_batch", "_inline", "_encoded", "_uses")
 
     def __init__(self, session: Session, batch: wire.RunBatch, encoded: List[int]) -> None:
         self._session = session
         self._batch = batch
         self._inline = list(batch.inline_inputs) if encoded else []
         self._encoded = encoded
+        self._uses: Optional[Counter] = None
         self.kept: Dict[int, List[Any]] = {}
         # Where the running task's large inputs are, by index; to be cleared when it is done.
         self.located: Dict[int, Located] = {}
@@ -54,9 +54,15 @@ class Inputs:
         kept: List[Any] = []
         for index, (value, form) in enumerate(zip(values, serialized)):
             code = (position << 10) | (index << 2) | wire.INPUT_EARLIER
-            is_shared = form is not None and (value is SPENT or self._encoded.count(code) > 1)
-            kept.append(Kept(value, form if is_shared else None))
+            is_shared = value is SPENT or self._uses_of(code) > 1
+            kept.append(Kept(value, form) if is_shared else value)
         self.kept[position] = kept
+
+    def _uses_of(self, code: int) -> int:
+        """How many of the batch's tasks need this result of an earlier one."""
+        if self._uses is None:
+            self._uses = Counter(self._encoded)
+        return self._uses[code]
 
     def load(self, encoded: Sequence[int], values: List[Any], writable: bool = False) -> bool:
         """Fills `values`; whether an earlier task of the batch that had to make one failed.

@@ -38,32 +38,35 @@ class Outcomes:
         Raises NotPicklable; ValueError for another number of values; what an iterator in the value raises.
         """
         if returns == 1:
-            values = [value]
-        elif returns == 0:
-            values = []
-        else:
-            if not isinstance(value, (tuple, list)) and hasattr(value, "__iter__"):
-                value = list(value)
-            if not isinstance(value, (tuple, list)) or len(value) != returns:
-                count = len(value) if isinstance(value, (tuple, list)) else 1
-                raise ValueError(
-                    f"Task returned {count} objects, but num_returns={returns}: a function with num_returns "
-                    "> 1 must return as many values, as a tuple or list."
-                )
-            values = list(value)
-        serialized = []
+            serialized = self._serialized(value, "its result")
+            return [SPENT if ResultPickler.met_iterator else value], [serialized]
+        if returns == 0:
+            return [], []
+        if not isinstance(value, (tuple, list)) and hasattr(value, "__iter__"):
+            value = list(value)
+        if not isinstance(value, (tuple, list)) or len(value) != returns:
+            count = len(value) if isinstance(value, (tuple, list)) else 1
+            raise ValueError(
+                f"Task returned {count} objects, but num_returns={returns}: a function with num_returns > 1 "
+                "must return as many values, as a tuple or list."
+            )
+        values = list(value)
+        forms = []
         for index, one in enumerate(values):
-            ResultPickler.met_iterator = False
-            try:
-                serialized.append(serialize(one, ResultPickler))
-            except UnpicklableError as error:
-                what = "its result" if returns == 1 else f"its result {index}"
-                raise NotPicklable(f"{what} can't be pickled: {error}", error) from error
-            except RaisedByIterator as raised:
-                raise raised.error from None
+            forms.append(self._serialized(one, f"its result {index}"))
             if ResultPickler.met_iterator:
                 values[index] = SPENT
-        return values, serialized
+        return values, forms
+
+    @staticmethod
+    def _serialized(value: Any, what: str) -> SerializedValue:
+        ResultPickler.met_iterator = False
+        try:
+            return serialize(value, ResultPickler)
+        except UnpicklableError as error:
+            raise NotPicklable(f"{what} can't be pickled: {error}", error) from error
+        except RaisedByIterator as raised:
+            raise raised.error from None
 
     def sent(self, serialized: List[SerializedValue]) -> List[Tuple[Any, List[bytes]]]:
         """(bytes or Sealed, ids of references inside) of each, as Reports takes them."""
