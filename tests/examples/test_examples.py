@@ -76,8 +76,10 @@ def test_callbacks_by_class_and_by_keyword():
         "result: 6",
         "timed: ['b', 'c', 'd'] True",
         "submitted: 3 3",
-        "finished with: (5,)",
-        "one call: 5",
+        "finished with: (2, 6)",
+        "one call: (2, 6)",
+        "delayed: 5",
+        "submitted since: 3 timed since: 3",
         "replaced: (40, 43)",
         "as before: 6",
     ]

@@ -66,8 +66,11 @@ def finish(result):
 with RayDaskCallback(ray_presubmit=presubmit, ray_postsubmit=postsubmit):
     ray_dask_get(graph, "d", ray_callbacks=None)
 print("submitted:", submitted["before"], submitted["after"])
+print("one call:", ray_dask_get(graph, ["b", "d"], ray_callbacks=[RayDaskCallback(ray_finish=finish)]))
 total = dask.delayed(sum)([dask.delayed(inc)(1), dask.delayed(inc)(2)])
-print("one call:", total.compute(scheduler=ray_dask_get, ray_callbacks=[RayDaskCallback(ray_finish=finish)]))
+with RayDaskCallback(ray_presubmit=presubmit), TimerCallback(tally):
+    print("delayed:", total.compute(scheduler=ray_dask_get))
+print("submitted since:", submitted["before"] - 3, "timed since:", len(ray.get(tally.seen.remote())) - 3)
 
 for_good = RayDaskCallback(ray_presubmit=lambda task, key, deps: 40 if key == "c" else None)
 for_good.register()
