@@ -87,7 +87,7 @@ void Node::State::let_go_held_back() {
 
 // An idle worker if the resources are there, else one that is nearly through; null: none.
 Worker* Node::State::choose_worker(const Job& job, const Shape& shape, uint32_t shape_number, uint64_t preferred) {
-  bool fits = owed_.empty() && available_.fits(shape.resources);
+  bool fits = has_room_for(shape);
   Worker* unbound = nullptr;
   Worker* idle = nullptr;
   Worker* nearly = nullptr;
@@ -141,15 +141,19 @@ uint32_t Node::State::share_of(const Job& job, const Job::ShapeLanes& lanes) con
   return std::clamp(even, std::min(worth, options_.batch_tasks_max), options_.batch_tasks_max);
 }
 
-bool Node::State::waits_for_worker(const Job& job, const Job::ShapeLanes& lanes) {
-  const Shape& shape = shapes_[lanes.shape];
-  bool fits = owed_.empty() && available_.fits(shape.resources);
-  return fits && choose_worker(job, shape, lanes.shape, 0) == nullptr;
+bool Node::State::has_room_for(const Shape& shape) const {
+  return owed_.empty() && available_.fits(shape.resources);
+}
+
+// A task that could have its resources waits for a worker of its job; only one that could not may be starving.
+void Node::State::note_lack(Job::ShapeLanes& of_shape) {
+  using Lack = Job::ShapeLanes::Lack;
+  of_shape.lacks(has_room_for(shapes_[of_shape.shape]) ? Lack::kWorker : Lack::kResources, now_);
+  if (of_shape.lack == Lack::kResources) starving_at_ = std::min(starving_at_, of_shape.lacks_since + kReserveAfter);
 }
 
 bool Node::State::dispatch_one(Job& job) {
-  for (size_t i = 0; i < job.shapes.size(); ++i) {
-    Job::ShapeLanes& of_shape = job.shapes[i];
+  for (Job::ShapeLanes& of_shape : job.shapes) {
     if (of_shape.lanes.empty()) continue;
     const Shape& shape = shapes_[of_shape.shape];
     if (!shape.feasible) continue;
@@ -162,69 +166,71 @@ bool Node::State::dispatch_one(Job& job) {
     if (reserved_ != nullptr && reserved_ != &of_shape) continue;
     Worker* worker = choose_worker(job, shape, of_shape.shape, preferred);
     if (worker == nullptr) {
-      of_shape.waits_since = std::min(of_shape.waits_since, now_);
+      note_lack(of_shape);
       continue;
     }
     if (!send_batch(*worker, job, of_shape, share_of(job, of_shape))) continue;
-    of_shape.waits_since = Instant{INT64_MAX};
+    of_shape.lacks_nothing();
     if (reserved_ == &of_shape) reserved_ = nullptr;
     return true;
   }
   return false;
 }
 
-// Tasks that want much would wait for ever while small ones take every CPU that comes free. One that could have
-// its resources waits for a worker of its job, and nobody is held up for that.
+// Tasks that want much would wait for ever while small ones take every CPU that comes free: what is free is left
+// to the one that lacks resources for longest. Lanes are looked at only when one of them may be starving.
 void Node::State::reserve_for_starved() {
   reserved_ = nullptr;
-  Instant longest = now_;
-  Instant next{INT64_MAX};
+  if (now_ < starving_at_) return;
+  starving_at_ = Instant{INT64_MAX};
+  Instant longest{INT64_MAX};
   size_t kinds = 0;
   for (auto& [id, job] : jobs_) {
     for (Job::ShapeLanes& of_shape : job->shapes) {
-      if (of_shape.lanes.empty() || !shapes_[of_shape.shape].feasible) {
-        of_shape.waits_since = Instant{INT64_MAX};
-        continue;
-      }
+      if (of_shape.lanes.empty() || !shapes_[of_shape.shape].feasible) continue;
       ++kinds;
-      if (of_shape.waits_since == Instant{INT64_MAX}) continue;
-      Instant due = of_shape.waits_since + kReserveAfter;
-      if (due > now_) {
-        next = std::min(next, due);
-      } else if (of_shape.waits_since < longest && !waits_for_worker(*job, of_shape)) {
-        longest = of_shape.waits_since;
-        reserved_ = &of_shape;
-      }
+      if (of_shape.lack != Job::ShapeLanes::Lack::kResources) continue;
+      starving_at_ = std::min(starving_at_, of_shape.lacks_since + kReserveAfter);
+      if (of_shape.lacks_since + kReserveAfter > now_ || of_shape.lacks_since >= longest) continue;
+      longest = of_shape.lacks_since;
+      reserved_ = &of_shape;
     }
   }
-  if (kinds < 2) reserved_ = nullptr;
-  if (kinds > 1 && reserved_ == nullptr && next < Instant{INT64_MAX}) wake_by(next);
+  if (kinds < 2) reserved_ = nullptr;  // nobody takes anything away from it
+}
+
+bool Node::State::serve_in_turns() {
+  bool sent = false;
+  std::vector<Job*> turns;
+  for (auto& [id, job] : jobs_) {
+    bool wants = std::any_of(job->shapes.begin(), job->shapes.end(), [&](const auto& of_shape) {
+      return !of_shape.lanes.empty() && shapes_[of_shape.shape].feasible;
+    });
+    if (wants) turns.push_back(job.get());
+  }
+  contended_ = turns.size() > 1;
+  std::sort(turns.begin(), turns.end(), [](Job* a, Job* b) {
+    return a->last_served != b->last_served ? a->last_served < b->last_served : a->id < b->id;
+  });
+  for (Job* job : turns) {
+    if (!dispatch_one(*job)) continue;
+    job->last_served = ++job_turn_;
+    sent = true;
+  }
+  return sent;
 }
 
 void Node::State::dispatch() {
   let_go_held_back();
-  reserve_for_starved();
-  bool sent = true;
-  std::vector<Job*> turns;
-  while (sent) {
-    sent = false;
-    turns.clear();
-    for (auto& [id, job] : jobs_) {
-      bool wants = std::any_of(job->shapes.begin(), job->shapes.end(), [&](const auto& of_shape) {
-        return !of_shape.lanes.empty() && shapes_[of_shape.shape].feasible;
-      });
-      if (wants) turns.push_back(job.get());
+  while (true) {
+    reserve_for_starved();
+    const Job::ShapeLanes* reserved = reserved_;
+    while (serve_in_turns()) {
     }
-    contended_ = turns.size() > 1;
-    std::sort(turns.begin(), turns.end(), [](Job* a, Job* b) {
-      return a->last_served != b->last_served ? a->last_served < b->last_served : a->id < b->id;
-    });
-    for (Job* job : turns) {
-      if (!dispatch_one(*job)) continue;
-      job->last_served = ++job_turn_;
-      sent = true;
-    }
+    // It may have turned out to lack a worker only: then nobody is held up for it.
+    if (reserved == nullptr || reserved->lack != Job::ShapeLanes::Lack::kWorker) break;
   }
+  if (now_ < starving_at_ && starving_at_ < Instant{INT64_MAX}) wake_by(starving_at_);
 }
 
 }  // namespace raylet

@@ -1,7 +1,9 @@
 // Jobs, the functions they call and the shapes of what their tasks want.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <list>
 #include <map>
 #include <memory>
 #include <set>
@@ -83,12 +85,25 @@ struct Job {
 
   // Lanes with ready tasks, by shape; larger priority first.
   struct ShapeLanes {
+    // What its tasks lacked when they were last looked at.
+    enum class Lack { kNothing, kResources, kWorker };
+
     uint32_t shape = 0;
     int32_t priority = 0;
     std::set<Lane*, LaneOrder> lanes;
-    Instant waits_since{INT64_MAX};  // for resources, without getting any
+    Lack lack = Lack::kNothing;
+    Instant lacks_since{INT64_MAX};
+
+    void lacks(Lack what, Instant now) {
+      lack = what;
+      lacks_since = std::min(lacks_since, now);
+    }
+    void lacks_nothing() {
+      lack = Lack::kNothing;
+      lacks_since = Instant{INT64_MAX};
+    }
   };
-  std::vector<ShapeLanes> shapes;
+  std::list<ShapeLanes> shapes;  // their places last: a dispatch under way may add one
   uint64_t ready = 0;  // at least the tasks that are kReady in its lanes
   uint32_t graphs = 0;
   uint64_t last_served = 0;

@@ -111,7 +111,9 @@ struct Node::State {
   // ---- dispatch.cc: which ready task goes to which worker
   void dispatch();
   bool dispatch_one(Job& job);
-  bool waits_for_worker(const Job& job, const Job::ShapeLanes& lanes);
+  bool serve_in_turns();
+  bool has_room_for(const Shape& shape) const;
+  void note_lack(Job::ShapeLanes& of_shape);
   Worker* choose_worker(const Job& job, const Shape& shape, uint32_t shape_number, uint64_t preferred);
   uint32_t share_of(const Job& job, const Job::ShapeLanes& lanes) const;
   bool is_under_pressure() const;
@@ -246,7 +248,8 @@ struct Node::State {
 
   Resources available_;
   bool contended_ = false;             // several jobs have ready tasks
-  const void* reserved_ = nullptr;     // Job::ShapeLanes that waited long: others leave what is free to it
+  const Job::ShapeLanes* reserved_ = nullptr;  // it lacked resources for long: others leave what is free to it
+  Instant starving_at_{INT64_MAX};     // no lane has lacked resources for long before
   Resources owed_;                     // what workers that were blocked took beyond it
   uint32_t tasks_in_flight_ = 0;
   uint64_t task_count_ = 0;            // rows known

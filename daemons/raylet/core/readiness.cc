@@ -37,7 +37,9 @@ void Node::State::list_lane(Lane& lane) {
   if (of_shape == shapes.end()) {
     int32_t priority = shapes_[lane.shape].priority;
     auto behind = std::find_if(shapes.begin(), shapes.end(), [&](auto& s) { return s.priority < priority; });
-    of_shape = shapes.insert(behind, Job::ShapeLanes{lane.shape, priority, {}});
+    of_shape = shapes.emplace(behind);
+    of_shape->shape = lane.shape;
+    of_shape->priority = priority;
   }
   of_shape->lanes.insert(&lane);
 }
@@ -46,7 +48,9 @@ void Node::State::unlist_lane(Lane& lane) {
   if (!lane.listed) return;
   lane.listed = false;
   for (auto& of_shape : lane.graph->job->shapes) {
-    if (of_shape.shape == lane.shape) of_shape.lanes.erase(&lane);
+    if (of_shape.shape != lane.shape) continue;
+    of_shape.lanes.erase(&lane);
+    if (of_shape.lanes.empty()) of_shape.lacks_nothing();
   }
 }
 

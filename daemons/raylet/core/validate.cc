@@ -106,6 +106,13 @@ void Node::State::validate() const {
     }
   }
   MUST(rows == task_count_, "tasks are counted wrong");
+  for (const auto& [id, job] : jobs_) {
+    for (const Job::ShapeLanes& of_shape : job->shapes) {
+      bool lacks = of_shape.lack != Job::ShapeLanes::Lack::kNothing;
+      MUST(lacks == (of_shape.lacks_since < Instant{INT64_MAX}), "a lane lacks something since no time");
+      MUST(!lacks || !of_shape.lanes.empty(), "a lane without tasks lacks something");
+    }
+  }
 
   // Objects, holders and pins.
   sessions_.each([&](const Session& session) {

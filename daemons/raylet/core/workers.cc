@@ -66,7 +66,7 @@ void Node::State::start_workers() {
         ready += lane->queue.size();
         if (ready > slots) break;
       }
-      if (!of_shape.lanes.empty() && owed_.empty() && available_.fits(shapes_[of_shape.shape].resources)) fits = true;
+      if (!of_shape.lanes.empty() && has_room_for(shapes_[of_shape.shape])) fits = true;
     }
     if (!fits) continue;
     uint32_t serving = 0, coming = 0;
