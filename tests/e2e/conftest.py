@@ -104,6 +104,55 @@ class Node:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
+# What a driver script of these tests begins with. `meet` makes a kill land in mid-task: the task says its
+# pid, then stays until the file `go` is there.
+PRELUDE = """
+import os, time
+import ray
+from pathlib import Path
+ray.init()
+here = Path(os.environ["FAULT_DIRECTORY"])
+
+def meet(name):
+    (here / f"{name}.{os.getpid()}.tmp").write_text(str(os.getpid()))
+    os.rename(here / f"{name}.{os.getpid()}.tmp", here / f"{name}.{os.getpid()}")
+    while not (here / "go").exists():
+        time.sleep(0.005)
+"""
+
+
+class Driver:
+    """A driver in a process of its own, with a directory in which its tasks leave signs."""
+
+    def __init__(self, node: Node, script: str, address: str = "") -> None:
+        self.directory = node.directory / "signs"
+        self.directory.mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={
+                **node.environment, "RAY_ADDRESS": address or str(node.session),
+                "FAULT_DIRECTORY": str(self.directory),
+            },
+        )
+
+    def pids_at(self, name: str, count: int = 1, limit_s: float = 20) -> list[int]:
+        """The processes that have reached `meet(name)`, once there are `count`."""
+        def found() -> list[Path]:
+            return [sign for sign in self.directory.glob(f"{name}.*") if sign.suffix != ".tmp"]
+
+        wait_until(lambda: len(found()) >= count or self.process.poll() is not None, f"{count} at {name}", limit_s)
+        assert len(found()) >= count, self.process.stderr.read()[-4000:]
+        return [int(sign.suffix[1:]) for sign in found()]
+
+    def go(self) -> None:
+        (self.directory / "go").touch()
+
+    def output(self, limit_s: float = 30) -> str:
+        said, errors = self.process.communicate(timeout=limit_s)
+        assert self.process.returncode == 0, errors[-4000:]
+        return said
+
+
 @pytest.fixture
 def idle_node(request: pytest.FixtureRequest) -> Iterator[Node]:
     """A node that was not started yet. Whatever the test leaves of it is removed."""
@@ -119,3 +168,39 @@ def node(idle_node: Node) -> Node:
     """A running node of two CPUs."""
     idle_node.start()
     return idle_node
+
+
+@pytest.fixture
+def drive(node: Node) -> Iterator[Callable[..., Driver]]:
+    """Starts drivers of the node; `address` is another door of it than its session directory."""
+    drivers = []
+
+    def start(script: str, address: str = "") -> Driver:
+        drivers.append(Driver(node, script, address))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.process.kill()
+        driver.process.wait()
+
+
+@pytest.fixture
+def drive_staying(drive: Callable[..., Driver]) -> Callable[..., tuple[Driver, int]]:
+    """Starts a driver whose only task stays where it is, and tells that task's process. The driver prints the
+    name of the error that it gets in the end, and when it got it."""
+    def start(address: str = "") -> tuple[Driver, int]:
+        driver = drive("""
+@ray.remote
+def stay():
+    meet("stay")
+
+try:
+    ray.get(stay.remote())
+except ray.exceptions.RayError as error:
+    print(type(error).__name__, time.time())
+""", address)
+        (worker,) = driver.pids_at("stay")
+        return driver, worker
+
+    return start

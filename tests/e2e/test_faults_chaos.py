@@ -10,7 +10,6 @@ import time
 import pytest
 from conftest import Node, wait_until
 from test_faults_drivers import is_at_rest
-from test_faults_workers import drive  # noqa: F401
 
 WORK = """
 import numpy as np
@@ -62,7 +61,7 @@ def victims(node: Node, kind: str) -> list[int]:
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_a_graph_ends_right_while_its_node_is_shot_at(node: Node, drive, seed: int) -> None:  # noqa: F811
+def test_a_graph_ends_right_while_its_node_is_shot_at(node: Node, drive, seed: int) -> None:
     draw = random.Random(seed)
     driver = drive(WORK)
     shots = 0

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
 from conftest import Node, wait_until
 from test_faults_drivers import redis_keys
-from test_faults_workers import drive  # noqa: F401
 
 # Two stages with a meeting between them: whatever is killed there is killed in mid-graph.
 GRAPH = """
@@ -35,7 +35,7 @@ EXPECTED = [str(100_000 * (sum(range(32)) + 32)), "4"]
 
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("component", ["gcs", "redis"])
-def test_a_running_graph_outlives_the_kill_of_the_head_or_its_redis(node: Node, drive, component: str) -> None:  # noqa: F811
+def test_a_running_graph_outlives_the_kill_of_the_head_or_its_redis(node: Node, drive, component: str) -> None:
     driver = drive(GRAPH)
     driver.pids_at("stay", 2)
     before = node.pid(component)
@@ -49,7 +49,7 @@ def test_a_running_graph_outlives_the_kill_of_the_head_or_its_redis(node: Node, 
 
 
 @pytest.mark.timeout(90)
-def test_what_was_acknowledged_survives_the_kill_of_head_and_redis_together(node: Node, drive) -> None:  # noqa: F811
+def test_what_was_acknowledged_survives_the_kill_of_head_and_redis_together(node: Node, drive) -> None:
     driver = drive("""
 @ray.remote
 class Keeper:
@@ -88,7 +88,7 @@ def store_pid(node: Node) -> int:
 
 
 @pytest.mark.timeout(90)
-def test_a_killed_store_is_started_again_with_everything_that_lay_in_it(node: Node, drive) -> None:  # noqa: F811
+def test_a_killed_store_is_started_again_with_everything_that_lay_in_it(node: Node, drive) -> None:
     driver = drive("""
 import numpy as np
 kept = ray.put(np.arange(1_000_000))
@@ -110,7 +110,7 @@ print(int(ray.get(ray.put(np.ones(1_000_000))).sum()))
 
 
 @pytest.mark.timeout(90)
-def test_a_store_killed_over_and_over_does_not_change_results(node: Node, drive) -> None:  # noqa: F811
+def test_a_store_killed_over_and_over_does_not_change_results(node: Node, drive) -> None:
     driver = drive("""
 import numpy as np
 
@@ -136,20 +136,8 @@ print(result.min(), result.max())
 
 
 @pytest.mark.timeout(60)
-def test_driver_and_workers_notice_a_killed_raylet_within_two_seconds(node: Node, drive) -> None:  # noqa: F811
-    driver = drive("""
-@ray.remote
-def stay():
-    meet("stay")
-
-try:
-    ray.get(stay.remote())
-except ray.exceptions.RayError as error:
-    print(type(error).__name__, time.time())
-""")
-    (worker,) = driver.pids_at("stay")
-    import time
-
+def test_driver_and_workers_notice_a_killed_raylet_within_two_seconds(node: Node, drive_staying) -> None:
+    driver, worker = drive_staying()
     killed_at = time.time()
     os.kill(node.pid("rayletd"), signal.SIGKILL)
     wait_until(lambda: not Path(f"/proc/{worker}").exists(), "the worker to die", 10)
@@ -163,19 +151,9 @@ except ray.exceptions.RayError as error:
 
 
 @pytest.mark.timeout(60)
-def test_a_node_that_is_stopped_ends_its_drivers_sessions_with_a_reason(node: Node, drive) -> None:  # noqa: F811
-    driver = drive("""
-@ray.remote
-def stay():
-    meet("stay")
-
-try:
-    ray.get(stay.remote())
-except ray.exceptions.RayError as error:
-    print(type(error).__name__)
-""")
-    driver.pids_at("stay")
+def test_a_node_that_is_stopped_ends_its_drivers_sessions_with_a_reason(node: Node, drive_staying) -> None:
+    driver, _ = drive_staying()
     done = node.raylet("stop", limit_s=20)
     assert done.returncode == 0, done.stderr
-    assert driver.output().strip() == "LocalRayletDiedError"
+    assert driver.output().split()[0] == "LocalRayletDiedError"
     wait_until(lambda: not node.processes(), f"no process to be left of {node.processes()}", 10)

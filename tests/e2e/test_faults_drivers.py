@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import socket
 import subprocess
 
 import pytest
 from conftest import Node, wait_until
-from test_faults_workers import drive  # noqa: F401
 
 
 def redis_keys(node: Node) -> set[str]:
@@ -33,7 +29,7 @@ def is_at_rest(status: dict, cpus: float = 2) -> bool:
 
 
 @pytest.mark.timeout(90)
-def test_a_killed_driver_leaves_nothing(node: Node, drive) -> None:  # noqa: F811
+def test_a_killed_driver_leaves_nothing(node: Node, drive) -> None:
     wait_until(lambda: is_at_rest(node.status()), "the node to be at rest", 20)
     keys = redis_keys(node)
     files = sorted(path.name for path in node.session.iterdir())
@@ -75,7 +71,7 @@ ray_dask_get(graph, "end")
 
 
 @pytest.mark.timeout(90)
-def test_another_driver_does_not_notice_the_kill_of_one(node: Node, drive) -> None:  # noqa: F811
+def test_another_driver_does_not_notice_the_kill_of_one(node: Node, drive) -> None:
     victim = drive("""
 @ray.remote
 def stay():
@@ -99,7 +95,7 @@ print(total)
 
 
 @pytest.mark.timeout(90)
-def test_ctrl_c_in_a_graph_gives_the_prompt_back_and_the_next_one_works(node: Node, drive) -> None:  # noqa: F811
+def test_ctrl_c_in_a_graph_gives_the_prompt_back_and_the_next_one_works(node: Node, drive) -> None:
     driver = drive("""
 from ray.util.dask import ray_dask_get
 

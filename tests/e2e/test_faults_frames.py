@@ -8,7 +8,6 @@ import random
 import socket
 import struct
 import sys
-import time
 from typing import Iterator, Optional
 
 import cloudpickle

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from conftest import ROOT, Node, wait_until
 from test_faults_drivers import is_at_rest
-from test_faults_workers import drive  # noqa: F401
 
 
 @pytest.mark.timeout(60)
-def test_an_object_larger_than_the_store_is_a_clear_error(node: Node, drive) -> None:  # noqa: F811
+def test_an_object_larger_than_the_store_is_a_clear_error(node: Node, drive) -> None:
     driver = drive("""
 import numpy as np
 try:
@@ -35,7 +35,7 @@ print(ray.get(ray.put(np.ones(1_000_000))).sum())
 
 
 @pytest.mark.timeout(120)
-def test_a_graph_of_more_bytes_than_the_store_holds_still_ends(node: Node, drive) -> None:  # noqa: F811
+def test_a_graph_of_more_bytes_than_the_store_holds_still_ends(node: Node, drive) -> None:
     """640 MB pass through a store of 256 MiB: roots are held back, what was used is freed."""
     driver = drive("""
 import numpy as np
@@ -57,7 +57,7 @@ print(ray_dask_get(graph, "sum"))
 
 
 @pytest.mark.timeout(120)
-def test_a_store_that_its_driver_fills_refuses_the_next_put_and_recovers(node: Node, drive) -> None:  # noqa: F811
+def test_a_store_that_its_driver_fills_refuses_the_next_put_and_recovers(node: Node, drive) -> None:
     driver = drive("""
 import numpy as np
 held = []
@@ -82,7 +82,7 @@ while True:
 
 
 @pytest.mark.timeout(60)
-def test_one_task_with_many_inputs_and_one_result_with_many_readers(node: Node, drive) -> None:  # noqa: F811
+def test_one_task_with_many_inputs_and_one_result_with_many_readers(node: Node, drive) -> None:
     driver = drive("""
 from ray.util.dask import ray_dask_get
 wide = {("in", i): (int, i) for i in range(10_000)}
@@ -132,6 +132,38 @@ def test_a_raylet_whose_disk_is_full_says_so(tmp_path) -> None:
     assert "node_id" in done.stderr and "No space left" in done.stderr
 
 
+def on_a_disk_of(options: str, directory: Path, command: list[str], node: Node) -> subprocess.CompletedProcess:
+    """`command`, with a disk of its own at `directory`: a tmpfs that nobody else sees and that goes with it."""
+    alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
+    mount = ["sh", "-c", 'mount -t tmpfs -o "$1" small "$2" && shift 2 && exec "$@"', "mount", options, str(directory)]
+    try:
+        tried = subprocess.run([*alone, *mount, "true"], capture_output=True, text=True, timeout=20)
+    except FileNotFoundError:
+        pytest.skip("NOT TESTED: a full disk; util-linux's unshare is not here")
+    if tried.returncode != 0:
+        pytest.skip(f"NOT TESTED: a full disk; this machine does not let us mount one: {tried.stderr.strip()}")
+    return subprocess.run([*alone, *mount, *command], capture_output=True, text=True, timeout=40,
+                          env=node.environment, stdin=subprocess.DEVNULL)
+
+
+@pytest.mark.timeout(90)
+@pytest.mark.parametrize("options, said", [
+    ("size=8m", "is full"),                             # too little room for Redis and the logs
+    ("size=200m,nr_inodes=1", "No space left on device"),  # not even a directory can be made
+])
+def test_a_node_whose_disk_is_full_does_not_start_and_says_so(idle_node: Node, options: str, said: str) -> None:
+    disk = idle_node.directory / "disk"
+    disk.mkdir()
+    session = disk / "session"
+    done = on_a_disk_of(options, disk, [str(ROOT / "bin" / "raylet"), "start", "--head", "--num-cpus", "1",
+                                        "--session-dir", str(session), "--python", sys.executable], idle_node)
+    assert done.returncode != 0
+    assert said in done.stderr, done.stderr
+    assert str(session) in done.stderr and "free some space" in done.stderr and "--session-dir" in done.stderr
+    assert "Traceback" not in done.stderr
+    wait_until(lambda: not idle_node.processes(), f"no process to be left of {idle_node.processes()}", 20)
+
+
 @pytest.mark.timeout(60)
 def test_a_second_raylet_at_the_same_socket_is_refused(node: Node) -> None:
     done = rayletd(str(node.directory), socket=str(node.session / "raylet.sock"))
@@ -143,11 +175,8 @@ def test_a_second_raylet_at_the_same_socket_is_refused(node: Node) -> None:
 @pytest.mark.timeout(60)
 def test_metrics_and_timeline_follow_what_runs(idle_node: Node) -> None:
     """Prometheus text, also while tasks run; the figures move."""
-
     idle_node.start()
-    from conftest import ROOT as root
-
-    sys.path.insert(0, str(root / "client"))
+    sys.path.insert(0, str(ROOT / "client"))
     import grpc
     from ray._wire import raylet_pb2, raylet_pb2_grpc
 

@@ -9,18 +9,17 @@ import pytest
 from conftest import Node, wait_until
 from test_faults_daemons import EXPECTED, GRAPH, store_pid
 from test_faults_drivers import is_at_rest
-from test_faults_workers import Driver, drive  # noqa: F401
 
 
-def start(node: Node, script: str) -> Driver:
-    """A driver over gRPC: it has no raylet session and no shared memory."""
-    return Driver(node, script, f"unix:{node.session}/raylet.grpc")
+def remote_door(node: Node) -> str:
+    """Through it a driver has no raylet session and no shared memory."""
+    return f"unix:{node.session}/raylet.grpc"
 
 
 @pytest.mark.timeout(90)
-def test_a_killed_driver_over_grpc_leaves_nothing(node: Node) -> None:
+def test_a_killed_driver_over_grpc_leaves_nothing(node: Node, drive) -> None:
     wait_until(lambda: is_at_rest(node.status()), "the node to be at rest", 20)
-    driver = start(node, "import numpy as np\nbig = ray.put(np.ones(2_000_000))\n" + GRAPH)
+    driver = drive("import numpy as np\nbig = ray.put(np.ones(2_000_000))\n" + GRAPH, remote_door(node))
     driver.pids_at("stay", 2)
     assert node.status()["drivers"][0]["carrier"] == "grpc"
     assert not is_at_rest(node.status())
@@ -30,11 +29,11 @@ def test_a_killed_driver_over_grpc_leaves_nothing(node: Node) -> None:
 
 
 @pytest.mark.timeout(90)
-def test_a_graph_over_grpc_outlives_the_kill_of_a_worker_and_the_store(node: Node) -> None:
-    driver = start(node, GRAPH + """
+def test_a_graph_over_grpc_outlives_the_kill_of_a_worker_and_the_store(node: Node, drive) -> None:
+    driver = drive(GRAPH + """
 value = np.arange(3_000_000)
 print(bool((ray.get(ray.put(value)) == value).all()))
-""")
+""", remote_door(node))
     worker, _ = driver.pids_at("stay", 2)
     os.kill(store_pid(node), signal.SIGKILL)
     os.kill(worker, signal.SIGKILL)
@@ -43,24 +42,14 @@ print(bool((ray.get(ray.put(value)) == value).all()))
 
 
 @pytest.mark.timeout(90)
-def test_a_driver_over_grpc_notices_a_killed_raylet(node: Node) -> None:
-    driver = start(node, """
-@ray.remote
-def stay():
-    meet("stay")
-
-try:
-    ray.get(stay.remote())
-except ray.exceptions.RayError as error:
-    print(type(error).__name__)
-""")
-    driver.pids_at("stay")
+def test_a_driver_over_grpc_notices_a_killed_raylet(node: Node, drive_staying) -> None:
+    driver, _ = drive_staying(remote_door(node))
     os.kill(node.pid("rayletd"), signal.SIGKILL)
-    assert driver.output().strip() == "LocalRayletDiedError"
+    assert driver.output().split()[0] == "LocalRayletDiedError"
 
 
 @pytest.mark.timeout(90)
-def test_tasks_behind_a_long_one_are_taken_back_and_run_elsewhere(node: Node, drive) -> None:  # noqa: F811
+def test_tasks_behind_a_long_one_are_taken_back_and_run_elsewhere(node: Node, drive) -> None:
     """The raylet has learnt that `quick` is short, so it sends many at once; then one of them is not."""
     driver = drive("""
 from ray.util.dask import ray_dask_get
@@ -89,7 +78,7 @@ print(ray_dask_get(mixed, "sum"))
 
 
 @pytest.mark.timeout(90)
-def test_a_worker_that_waits_for_others_gives_its_place_away(node: Node, drive) -> None:  # noqa: F811
+def test_a_worker_that_waits_for_others_gives_its_place_away(node: Node, drive) -> None:
     driver = drive("""
 @ray.remote
 def leaf(i):
@@ -108,7 +97,7 @@ print(ray.get(tree.remote(4)))
 
 
 @pytest.mark.timeout(90)
-def test_a_stop_in_mid_task_ends_within_its_limit(node: Node, drive) -> None:  # noqa: F811
+def test_a_stop_in_mid_task_ends_within_its_limit(node: Node, drive) -> None:
     """Also while a worker sits in a call that no signal handler of Python can interrupt."""
     driver = drive("""
 import ctypes

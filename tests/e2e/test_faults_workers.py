@@ -4,75 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
-from typing import Iterator
 
 import pytest
 from conftest import Node, wait_until
-
-# What a driver script of these tests begins with. `meet` makes a kill land in mid-task: the task says its
-# pid, then stays until the file `go` is there.
-PRELUDE = """
-import os, time
-import ray
-from pathlib import Path
-ray.init()
-here = Path(os.environ["FAULT_DIRECTORY"])
-
-def meet(name):
-    (here / f"{name}.{os.getpid()}.tmp").write_text(str(os.getpid()))
-    os.rename(here / f"{name}.{os.getpid()}.tmp", here / f"{name}.{os.getpid()}")
-    while not (here / "go").exists():
-        time.sleep(0.005)
-"""
-
-
-class Driver:
-    """A driver in a process of its own, with a directory in which its tasks leave signs."""
-
-    def __init__(self, node: Node, script: str, address: str = "") -> None:
-        self.directory = node.directory / "signs"
-        self.directory.mkdir(exist_ok=True)
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", PRELUDE + script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={
-                **node.environment, "RAY_ADDRESS": address or str(node.session),
-                "FAULT_DIRECTORY": str(self.directory),
-            },
-        )
-
-    def pids_at(self, name: str, count: int = 1, limit_s: float = 20) -> list[int]:
-        """The processes that have reached `meet(name)`, once there are `count`."""
-        def found() -> list[Path]:
-            return [sign for sign in self.directory.glob(f"{name}.*") if sign.suffix != ".tmp"]
-
-        wait_until(lambda: len(found()) >= count or self.process.poll() is not None, f"{count} at {name}", limit_s)
-        assert len(found()) >= count, self.process.stderr.read()[-4000:]
-        return [int(sign.suffix[1:]) for sign in found()]
-
-    def go(self) -> None:
-        (self.directory / "go").touch()
-
-    def output(self, limit_s: float = 30) -> str:
-        said, errors = self.process.communicate(timeout=limit_s)
-        assert self.process.returncode == 0, errors[-4000:]
-        return said
-
-
-@pytest.fixture
-def drive(node: Node) -> Iterator:
-    drivers = []
-
-    def start(script: str) -> Driver:
-        drivers.append(Driver(node, script))
-        return drivers[-1]
-
-    yield start
-    for driver in drivers:
-        driver.process.kill()
-        driver.process.wait()
 
 
 @pytest.mark.timeout(60)
