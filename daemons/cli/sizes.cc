@@ -56,18 +56,6 @@ Result<uint64_t> parse_size(std::string_view text) {
   return not_a_size(text);
 }
 
-std::string format_size(uint64_t size_bytes) {
-  static constexpr std::array<const char*, 6> kNames = {"B", "KiB", "MiB", "GiB", "TiB", "PiB"};
-  double size = static_cast<double>(size_bytes);
-  size_t unit = 0;
-  while (size >= 1000 && unit + 1 < kNames.size()) {
-    size /= kKi;
-    ++unit;
-  }
-  if (unit == 0) return fmt::format("{} B", size_bytes);
-  return fmt::format("{:.{}f} {}", size, size < 10 ? 2 : size < 100 ? 1 : 0, kNames[unit]);
-}
-
 std::string format_duration(uint64_t duration_ms) {
   const uint64_t seconds = duration_ms / 1000;
   if (duration_ms < 1000) return fmt::format("{} ms", duration_ms);

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "protocol/words/result.h"
+#include "protocol/words/size_text.h"
 
 namespace raylet {
 
@@ -14,9 +15,6 @@ inline constexpr uint64_t kSizeBytesMax = uint64_t{1} << 48;
 
 // In bytes. Refuses what is negative, not a number, of an unknown unit or above kSizeBytesMax.
 Result<uint64_t> parse_size(std::string_view text);
-
-// "1.5 GiB", "512 B": three digits at most.
-std::string format_size(uint64_t size_bytes);
 
 // "3.2 s", "4 min 10 s", "2 h 5 min", "3 d 4 h".
 std::string format_duration(uint64_t duration_ms);

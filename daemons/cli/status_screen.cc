@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
 #include <vector>
 
 #include "daemons/cli/sizes.h"
@@ -42,7 +43,7 @@ std::string workers_part(const v1::NodeStatus& node, size_t width) {
   std::string part = fmt::format("Workers ({})\n", node.workers_size());
   for (int i = 0; i < std::min(kRowsMax, node.workers_size()); ++i) {
     const auto& worker = node.workers(i);
-    std::string doing = worker.running();
+    std::string doing = short_name(worker.running());
     if (!doing.empty()) doing += fmt::format("  for {}", format_duration(worker.running_for_ms()));
     part += fmt::format("  {:>4}  pid {:<8} {:<9} {}\n", worker.worker(), worker.pid(), worker.state(),
                         fit(doing, width - 32));
@@ -55,7 +56,7 @@ std::string graphs_part(const v1::NodeStatus& node, size_t width) {
   std::string part = fmt::format("Graphs ({})\n", node.graphs_size());
   for (int i = 0; i < std::min(kRowsMax, node.graphs_size()); ++i) {
     const auto& graph = node.graphs(i);
-    const std::string name = graph.name().empty() ? graph.graph().substr(0, 12) : graph.name();
+    const std::string name = graph.name().empty() ? graph.graph().substr(0, 12) : short_name(graph.name());
     part += fmt::format("  {:<24} {:<9} {} {:>9}/{:<9} {}{}\n", fit(name, 24), graph.state(),
                         progress_bar(graph.finished(), graph.task_total(), static_cast<int>(width) - 76),
                         graph.finished(), graph.task_total(), format_duration(graph.age_ms()),
@@ -104,6 +105,26 @@ std::string progress_bar(uint64_t finished, uint64_t total, int width) {
   const int full = static_cast<int>(share * inside);
   return fmt::format("[{}{}] {:>3}%", std::string(static_cast<size_t>(full), '#'),
                      std::string(static_cast<size_t>(inside - full), '.'), static_cast<int>(share * 100));
+}
+
+std::string short_name(const std::string& name) {
+  std::string_view rest = name;
+  if (rest.starts_with("('")) {  // a tuple's text: its first member counts
+    rest.remove_prefix(2);
+    rest = rest.substr(0, rest.find_first_of("',"));
+  }
+  auto is_letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c & 0x80) != 0; };
+  auto is_word = [&](std::string_view part) {
+    bool letters = !part.empty() && std::all_of(part.begin(), part.end(), is_letter);
+    return letters && (part.size() != 8 || part.find_first_not_of("abcdef") != std::string_view::npos);
+  };
+  size_t end = std::min(rest.find('-'), rest.size());
+  while (end < rest.size()) {
+    size_t next = std::min(rest.find('-', end + 1), rest.size());
+    if (!is_word(rest.substr(end + 1, next - end - 1))) break;
+    end = next;
+  }
+  return end == 0 ? name : std::string(rest.substr(0, end));
 }
 
 std::string fit(const std::string& text, size_t width) {

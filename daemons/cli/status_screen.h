@@ -20,6 +20,10 @@ nlohmann::ordered_json status_json(const v1::NodeStatus& node, const v1::HeadSta
 // "[######....]  60%" in exactly `width` characters; 0 of 0 is empty.
 std::string progress_bar(uint64_t finished, uint64_t total, int width);
 
+// What the tasks of one function have in common of a Dask key: "slow_square" of "slow_square-e87b...", "x" of
+// "('x-2', 1)". Other names stay as they are.
+std::string short_name(const std::string& name);
+
 // Ellipsis in the middle when longer than `width`. Control characters become '?': names come from users.
 std::string fit(const std::string& text, size_t width);
 

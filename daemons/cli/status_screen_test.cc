@@ -26,7 +26,7 @@ v1::NodeStatus busy_node() {
   worker->set_worker(3);
   worker->set_pid(77);
   worker->set_state("busy");
-  worker->set_running("sum_chunk");
+  worker->set_running("sum_chunk-e87b0a1c00d51f3a8a0a33aa1bd0d9b3");
   worker->set_running_for_ms(1500);
   auto* graph = node.add_graphs();
   graph->set_graph("00112233445566778899aabbccddeeff");
@@ -70,6 +70,17 @@ TEST_CASE("no line is wider than the screen, whatever names users choose") {
   }
 }
 
+TEST_CASE("a task's name is shown as what the tasks of its function have in common") {
+  CHECK(short_name("slow_square-e87b0a1c-00d5-1f3a") == "slow_square");
+  CHECK(short_name("('rechunk-merge-0f41ab', 3, 4)") == "rechunk-merge");
+  CHECK(short_name("sum-aggregate-abcdefab") == "sum-aggregate");
+  CHECK(short_name("train_model") == "train_model");
+  CHECK(short_name("Counter.add") == "Counter.add");
+  CHECK(short_name("<lambda>") == "<lambda>");
+  CHECK(short_name("-1").size() == 2);
+  CHECK(short_name("").empty());
+}
+
 TEST_CASE("a progress bar is never more than full") {
   REQUIRE(progress_bar(0, 0, 17) == "[..........]   0%");
   REQUIRE(progress_bar(5, 10, 17) == "[#####.....]  50%");
@@ -81,5 +92,6 @@ TEST_CASE("the JSON has ids as hex and numbers as numbers") {
   REQUIRE(json["node"] == "01ab");
   REQUIRE(json["total"]["CPU"] == 2);
   REQUIRE(json["graphs"][0]["finished"] == 50);
+  REQUIRE(json["workers"][0]["running"] == "sum_chunk-e87b0a1c00d51f3a8a0a33aa1bd0d9b3");
   REQUIRE(json["head"].is_null());
 }

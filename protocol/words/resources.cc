@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "protocol/words/size_text.h"
+
 namespace raylet {
 namespace {
 
@@ -12,7 +14,8 @@ auto lower_bound_of(auto& units, const std::string& name) {
                           [](const auto& entry, const std::string& wanted) { return entry.first < wanted; });
 }
 
-std::string format_units(int64_t units) {
+std::string format_units(const std::string& name, int64_t units) {
+  if (name == "memory") return format_size(static_cast<uint64_t>(units / Resources::kUnitsPerWhole));
   char text[40];
   if (units % Resources::kUnitsPerWhole == 0) {
     std::snprintf(text, sizeof text, "%lld", static_cast<long long>(units / Resources::kUnitsPerWhole));
@@ -62,7 +65,7 @@ void Resources::subtract(const Resources& less) {
 std::string Resources::to_string() const {
   std::string text;
   for (const auto& [name, units] : units_) {
-    text += (text.empty() ? "" : ", ") + name + " " + format_units(units);
+    text += (text.empty() ? "" : ", ") + name + " " + format_units(name, units);
   }
   return text.empty() ? "nothing" : text;
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "daemons/raylet/core/node_state.h"
+#include "protocol/words/size_text.h"
 
 namespace raylet {
 
@@ -45,6 +46,10 @@ std::string state_of(const Object& object) {
     case ObjectState::kLost: return "lost";
   }
   return "";
+}
+
+uint64_t size_of(const Object& object) {
+  return object.state == ObjectState::kInline ? size_bytes(object.value) : object.at.size_bytes;
 }
 
 const BatchEntry* running_entry(const Worker& worker) {
@@ -174,16 +179,18 @@ void Node::State::explain_task(Instant at, const Graph& graph, uint32_t task, Ex
                      options_.resources.to_string() + ": no node can run it.";
       } else if (!available_.fits(shape.resources) || !owed_.empty()) {
         out.reason = "It wants " + shape.resources.to_string() + ", and " + available_.to_string() + " is free.";
+      } else if (lack_of(graph, row) == Job::ShapeLanes::Lack::kWorker) {
+        out.reason = "It could run at once, and waits for a worker of its job.";
       } else {
-        out.reason = "It could run at once; others of lower rank come first, or a worker is being started for it.";
+        out.reason = "It could run at once; others of lower rank come first.";
       }
       return;
     }
     case TaskState::kHeldBack:
       out.state = "held back";
       out.since = at - graph.arrived_at;
-      out.reason = "Memory is short: " + std::to_string(store_used_) + " of " + std::to_string(store_capacity_) +
-                   " bytes of the object store are used, and it makes more data.";
+      out.reason = "Memory is short: " + format_size(store_used_) + " of " + format_size(store_capacity_) +
+                   " of the object store are used, and it makes more data.";
       return;
     case TaskState::kRunning:
       out.state = "running";
@@ -209,8 +216,17 @@ void Node::State::explain_task(Instant at, const Graph& graph, uint32_t task, Ex
   }
 }
 
-Explanation Node::State::explain(Instant at, const std::string& text) const {
+Job::ShapeLanes::Lack Node::State::lack_of(const Graph& graph, const TaskRow& row) const {
+  uint32_t shape = graph.option_of(row).shape;
+  const auto& shapes = graph.job->shapes;
+  auto lanes = std::find_if(shapes.begin(), shapes.end(), [&](const auto& one) { return one.shape == shape; });
+  return lanes == shapes.end() ? Job::ShapeLanes::Lack::kNothing : lanes->lack;
+}
+
+// `asked` is an id, in hex or a worker's number, maybe with what it is before it: "worker:3".
+Explanation Node::State::explain(Instant at, const std::string& asked) const {
   Explanation out;
+  const std::string text = asked.substr(asked.find(':') + 1);
   if (std::optional<ObjectId> id = ObjectId::from_hex(text)) {
     if (auto actor = actors_.find(*id); actor != actors_.end()) {
       const Actor& one = *actor->second;
@@ -238,10 +254,7 @@ Explanation Node::State::explain(Instant at, const std::string& text) const {
     out.state = state_of(object);
     out.since = at - object.since;
     out.reason = object.state == ObjectState::kFailed ? object.failure->message
-                 : object.is_there()                  ? "It is there, " +
-                                           std::to_string(object.state == ObjectState::kInline ? size_bytes(object.value)
-                                                                                                : object.at.size_bytes) +
-                                           " bytes."
+                 : object.is_there()                  ? "It is there, " + format_size(size_of(object)) + "."
                  : of_task.empty() ? "It has not arrived."
                                    : "Its task has not made it: " + of_task;
     out.details.push_back(std::to_string(object.holders) + " processes hold it, " + std::to_string(object.uses) +

@@ -224,6 +224,7 @@ struct Node::State {
   // ---- explain.cc, validate.cc
   NodeReport report(Instant at) const;
   Explanation explain(Instant at, const std::string& id) const;
+  Job::ShapeLanes::Lack lack_of(const Graph& graph, const TaskRow& row) const;
   void explain_task(Instant at, const Graph& graph, uint32_t task, Explanation& out) const;
   void validate() const;
 
