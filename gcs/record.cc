@@ -49,7 +49,8 @@ template <>
 struct Layout<GraphPartRecord> {
   static constexpr Table kTable = Table::kGraphs;
   static void visit(auto& fields, auto& record) {
-    fields(record.graph, record.job, record.owner, record.owner_incarnation, record.part, record.last, record.chunk);
+    fields(record.graph, record.job, record.owner, record.owner_incarnation, record.part, record.last,
+           record.chunk);
   }
 };
 

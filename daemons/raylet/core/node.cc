@@ -99,4 +99,19 @@ void Node::State::settle() {
   }
 }
 
+FailurePtr make_failure(FailureCode code, std::string message, std::string task_name) {
+  auto failure = std::make_shared<Failure>();
+  failure->code = code;
+  failure->message = std::move(message);
+  failure->task_name = std::move(task_name);
+  return failure;
+}
+
+Failure bad_graph(std::string message) {
+  Failure failure;
+  failure.code = FailureCode::kGraphInvalid;
+  failure.message = std::move(message);
+  return failure;
+}
+
 }  // namespace raylet

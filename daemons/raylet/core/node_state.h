@@ -37,22 +37,38 @@ struct Node::State {
   }
   Ticket next_ticket() { return Ticket{++last_ticket_}; }
 
-  // ---- intake.cc: chunks become graphs
+  // ---- intake.cc: chunks arrive
   void on(ChunkArrived& event);
   // What is wrong with the chunk, before anything is changed. Code kNone: nothing.
   Failure check_chunk(const Session& session, const Job& job, const Graph* graph, const GraphChunk& chunk) const;
-  void absorb(Session& session, Job& job, Graph& graph, const std::shared_ptr<const GraphChunk>& chunk);
-  void learn_functions(Session& session, const Job& job, const GraphChunk& chunk);
-  uint32_t intern_option(Graph& graph, const TaskOptions& options, bool creation);
-  void add_dependency(Graph& graph, uint32_t task, uint32_t edge);
-  void open_graph(Graph& graph);
-  void keep_results(Graph& graph);
-  void close_graph(Graph& graph);
-  // False, and the graph has failed, if it is no graph.
-  bool order_whole_graph(Graph& graph);
+  Graph& begin_graph(const Session& session, Job& job, const GraphChunk& chunk);
   void give_credit(Session& session, uint64_t bytes);
   void give_withheld_credit();
   bool is_overfull() const;
+
+  // ---- absorb.cc: chunks become rows and edges
+  struct ChunkReading;
+  void absorb(Session& session, Job& job, Graph& graph, const std::shared_ptr<const GraphChunk>& chunk);
+  void learn_functions(Session& session, const Job& job, const GraphChunk& chunk);
+  void note_submission(const Session& session, Graph& graph, const GraphChunk& chunk);
+  void number_names(ChunkReading& reading);
+  uint32_t option_of(ChunkReading& reading, uint32_t number);
+  uint32_t intern_option(Graph& graph, const TaskOptions& options, bool creation);
+  void begin_block(ChunkReading& reading, uint32_t left);
+  void add_row(ChunkReading& reading, uint32_t i);
+  void add_edges(ChunkReading& reading, uint32_t i);
+  void take_in_future_objects(Graph& graph, uint32_t task);
+  void connect(Graph& graph, uint32_t task);
+  void add_dependency(Graph& graph, uint32_t task, uint32_t edge);
+  void hold_results(Session& session, Graph& graph, uint32_t task);
+  void fail_for_unknown_input(Graph& graph, uint32_t task);
+
+  // ---- opening.cc: graphs become whole
+  // False, and the graph has failed, if it is no graph.
+  bool order_whole_graph(Graph& graph);
+  void open_graph(Graph& graph);
+  void keep_results(Graph& graph);
+  void close_graph(Graph& graph);
 
   // ---- objects.cc: values, who holds them, who waits for them
   void on(GetAsked& event);
@@ -331,5 +347,6 @@ struct Node::State {
 };
 
 FailurePtr make_failure(FailureCode code, std::string message, std::string task_name = {});
+Failure bad_graph(std::string message);
 
 }  // namespace raylet
