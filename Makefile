@@ -68,7 +68,7 @@ sim: bootstrap ## the simulator over SIM_SEEDS (300) seeds of one-node clusters
 	$(bazel_build) //tests/sim:sim
 	bazel-bin/tests/sim/sim --seeds 1..$(SIM_SEEDS)
 
-sim-mutants: bootstrap ## ten planted bugs, each of which the simulator must find
+sim-mutants: bootstrap ## eleven planted bugs, each of which the simulator must find
 	python3 tests/sim/mutants.py
 
 asan: bootstrap ## the C++ tests under AddressSanitizer and UBSan

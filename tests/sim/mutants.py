@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Plants ten bugs, one at a time, and demands that the simulator finds each.
+"""Plants eleven bugs, one at a time, and demands that the simulator finds each.
 
 The cores and the simulator are copied to a temporary folder and compiled there by g++. A mutant is a file, a
 text that must be in it exactly once, and what stands there instead. Seeds run until one fails; a mutant that
@@ -64,7 +64,7 @@ MUTANTS = [
     ),
     Mutant(
         "a pin is dropped early: one unpin takes all of a session's pins",
-        CORE + "objects.cc",
+        CORE + "holders.cc",
         "  count = std::min(count, objects_.share(share).pins);\n  if (count == 0) return;\n",
         "  count = objects_.share(share).pins;\n  if (count == 0) return;\n",
     ),
@@ -88,19 +88,19 @@ MUTANTS = [
     ),
     Mutant(
         "an evicted object is not made again when somebody asks for it",
-        CORE + "objects.cc",
+        CORE + "gets.cc",
         "      if (objects_[number].state == ObjectState::kLost) remake(number);\n",
         "",
     ),
     Mutant(
         "the head acknowledges before Redis has written",
-        "gcs/cluster.cc",
-        "    if (ticket <= persisted_ticket) {\n      effects->emplace_back",
-        "    if (true) {\n      effects->emplace_back",
+        "gcs/cluster_writes.cc",
+        "  if (ticket <= persisted_ticket) {\n    effects->emplace_back",
+        "  if (true) {\n    effects->emplace_back",
     ),
     Mutant(
         "a name is granted twice: the head does not look who has it, nor the node",
-        "gcs/cluster.cc",
+        "gcs/cluster_names.cc",
         "if (const NameRecord* known = names.find(record.name_space, record.name)) {",
         "if (const NameRecord* known = names.find(record.name_space, record.name); known && known->actor == record.actor) {",
     ),

@@ -68,7 +68,7 @@ class ChunkBuilder {
     return static_cast<uint32_t>(chunk_.options.size());
   }
   GraphChunk& raw() { return chunk_; }
-  GraphChunk build() {
+  GraphChunk build() const {
     GraphChunk chunk = chunk_;
     for (uint32_t left = chunk.task_count; left > 0;) {
       uint32_t size = left < 64 ? left : 64;
@@ -123,7 +123,7 @@ class NodeHarness {
     tell(DriverArrived{session, JobId{0, job}, {}, 1000 + job, true});
     return session;
   }
-  void submit(SessionId session, ChunkBuilder& chunk) { tell(ChunkArrived{session, chunk.build()}); }
+  void submit(SessionId session, const ChunkBuilder& chunk) { tell(ChunkArrived{session, chunk.build()}); }
   // Asks for the values; they are in `answers` when they come.
   RequestId get(SessionId session, std::vector<ObjectId> ids) {
     RequestId request{next_request++};
@@ -212,6 +212,9 @@ class NodeHarness {
   std::map<GraphId, Failure> ended;
   std::set<ObjectId> stored;
   std::map<ObjectId, int> store_pins;
+
+  NodeReport facts() const { return node.report(now); }
+  Explanation explain(const std::string& id) const { return node.explain(now, id); }
 
   template <typename E>
   std::vector<E> all() const {

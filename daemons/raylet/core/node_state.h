@@ -70,16 +70,22 @@ struct Node::State {
   void keep_results(Graph& graph);
   void close_graph(Graph& graph);
 
-  // ---- objects.cc: values, who holds them, who waits for them
-  void on(GetAsked& event);
-  void on(GetCancelled& event);
-  void on(ReferencesChanged& event);
+  // ---- objects.cc: what they are called, and their values
   void on(PutArrived& event);
   uint32_t object_of(const Graph& graph, uint32_t task, uint32_t index) const;  // 0: none was needed so far
   uint32_t need_object(Graph& graph, uint32_t task, uint32_t index);
   uint32_t find_object(const ObjectId& id) const;
   // Finds, or makes the object of a known pending task. 0: unknown here.
   uint32_t object_for_session(const Session* session, const ObjectId& id);
+  void set_value(uint32_t object, Bytes value);
+  void set_sealed(uint32_t object, const SlabId& slab, const SealedBytes& sealed, const LeasedSlab& leased,
+                  bool remakable);
+  void set_failed(uint32_t object, const FailurePtr& failure);
+  void set_contained(uint32_t object, const std::vector<ObjectId>& contained);
+  void resolve(uint32_t object);
+
+  // ---- holders.cc: who needs them
+  void on(ReferencesChanged& event);
   void hold(Session& session, uint32_t object);
   void unhold(Session& session, uint32_t object);
   void pin(Session& session, uint32_t object);
@@ -89,16 +95,14 @@ struct Node::State {
   void unuse_result(Graph& graph, uint32_t task, uint32_t index);
   void may_be_free(uint32_t object);
   void free_object(uint32_t object);
-  void set_value(uint32_t object, Bytes value);
-  void set_sealed(uint32_t object, const SlabId& slab, const SealedBytes& sealed, const LeasedSlab& leased,
-                  bool remakable);
-  void set_failed(uint32_t object, const FailurePtr& failure);
-  void set_contained(uint32_t object, const std::vector<ObjectId>& contained);
-  void resolve(uint32_t object);
+  void forget_unsealed(uint32_t object);  // what its state is now was in the store no more
+
+  // ---- gets.cc: who waits for them
+  void on(GetAsked& event);
+  void on(GetCancelled& event);
   void answer(uint32_t get, uint32_t object);
   void answer_failure(uint32_t get, const ObjectId& id, Failure failure);
   void end_get(uint32_t get);
-  void forget_unsealed(uint32_t object);  // what its state is now was in the store no more
 
   // ---- readiness.cc: tasks from waiting to ready to over
   void make_ready(Graph& graph, uint32_t task);
