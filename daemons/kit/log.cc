@@ -1,5 +1,6 @@
 #include "daemons/kit/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/sinks/stdout_sinks.h>
 
 namespace raylet {
@@ -14,6 +15,9 @@ Status set_up_log(const std::string& component, const std::string& level) {
   logger->set_level(parsed);
   logger->flush_on(spdlog::level::info);
   spdlog::set_default_logger(logger);
+  // What it finds wrong in a message is answered where the message is decoded. Its own lines say neither who
+  // sent the message nor which one it was, and anybody could fill the log with them.
+  google::protobuf::SetLogHandler(nullptr);
   return Done{};
 }
 

@@ -157,8 +157,7 @@ void StoreLink::perform(const StoreFree& effect) {
 }
 
 void StoreLink::perform(const StoreReturnSlab& effect) {
-  stored_.return_slab(effect.slab);
-  add(effect);
+  if (stored_.return_slab(effect.slab)) add(effect);
 }
 
 void StoreLink::perform(const StoreEndSession& effect) {

@@ -39,7 +39,8 @@ class StoredTable {
   void pin(const ObjectId& id);
   void unpin(const ObjectId& id);
   void free(const ObjectId& id);
-  void return_slab(SlabId slab) { slabs_.erase(slab); }
+  // False: the store has no such slab: it was sealed to its last byte, or lost with an earlier store.
+  bool return_slab(SlabId slab) { return slabs_.erase(slab) > 0; }
   void end_session(SessionId session);
   void clear();
 

@@ -50,6 +50,19 @@ TEST_CASE("a slab that is sealed to its last byte has ended") {
   REQUIRE(table.objects().size() == 2);
 }
 
+TEST_CASE("only a slab that the store has can be returned, and once") {
+  StoredTable table;
+  table.add_slab(SlabId{1}, SessionId{7}, {SegmentId{3}, 0, 64});
+  table.add_slab(SlabId{2}, SessionId{7}, {SegmentId{3}, 64, 64});
+  REQUIRE(table.seal({object(1), SlabId{1}, 0, 64, false}));
+  REQUIRE_FALSE(table.return_slab(SlabId{1}));
+  REQUIRE(table.return_slab(SlabId{2}));
+  REQUIRE_FALSE(table.return_slab(SlabId{2}));
+  table.add_slab(SlabId{3}, SessionId{7}, {SegmentId{3}, 64, 64});
+  table.clear();  // another store
+  REQUIRE_FALSE(table.return_slab(SlabId{3}));
+}
+
 TEST_CASE("pins are kept until they are taken off, and a freed object is gone") {
   StoredTable table;
   table.add_slab(SlabId{1}, SessionId{7}, {SegmentId{3}, 0, 500});

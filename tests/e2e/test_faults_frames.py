@@ -127,6 +127,17 @@ def test_a_connection_that_says_nothing_is_closed_after_a_while(node: Node, witn
 
 
 @pytest.mark.timeout(60)
+def test_text_that_is_not_utf8_is_refused_and_fills_no_log(node: Node, witness: Peer) -> None:
+    """Protobuf would write a line of its own for each such field to the daemon's standard error."""
+    words = wire.ClientFrame(hello=hello(python_version="PYTHON-VERSION")).SerializeToString()
+    for _ in range(3):
+        peer = Peer(node)
+        peer.sock.send(b"\x00" + words.replace(b"PYTHON-VERSION", b"\xff" * 14))
+        assert peer.is_closed() or peer.read().hello_reply.failure.code != common.ERROR_NONE
+    assert "libprotobuf" not in node.logs()
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.parametrize("packet", [
     b"", b"\x00", b"\x02nonsense", b"\xff" * 100, b"\x00" + b"GET / HTTP/1.1\r\n\r\n", b"\x01" + b"\x00" * 8,
     b"\x00" + wire.ClientFrame(hello=hello()).SerializeToString()[:-5], b"\x00" + b"\xff" * 60_000,

@@ -178,9 +178,7 @@ void StoreHost::command(const StoreFree& effect) {
 
 void StoreHost::command(const StoreReturnSlab& effect) {
   // One that was sealed to its last byte, maybe while no store ran, has ended by itself.
-  if (stored_.slabs().count(effect.slab) == 0) return;
-  stored_.return_slab(effect.slab);
-  send(plasma::SlabReturned{effect.slab});
+  if (stored_.return_slab(effect.slab)) send(plasma::SlabReturned{effect.slab});
 }
 
 void StoreHost::command(const StoreEndSession& effect) {
