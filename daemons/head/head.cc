@@ -119,7 +119,8 @@ void Head::perform(HeadEffect& effect) {
                           on_answer(std::move(reply.answer));
                         },
                         [&](ViewChanged& changed) {
-                          if (auto at = watches_.find(changed.watch); at != watches_.end()) at->second(&changed.part);
+                          if (auto at = watches_.find(changed.watch); at != watches_.end())
+                            at->second(&changed.part);
                         },
                         [&](WatchRefused& refused) {
                           auto at = watches_.find(refused.watch);

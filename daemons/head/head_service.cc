@@ -197,7 +197,8 @@ HeadService::Unary* HeadService::EndGraph(Context* context, const v1::EndGraphRe
 
 HeadService::Unary* HeadService::ListGraphs(Context* context, const v1::ListGraphsRequest* request,
                                             v1::ListGraphsReply* reply) {
-  return serve(context, *request, fill_from<GraphList>([reply](const GraphList& answer) { encode(answer, reply); }));
+  return serve(context, *request,
+               fill_from<GraphList>([reply](const GraphList& answer) { encode(answer, reply); }));
 }
 
 HeadService::Unary* HeadService::RegisterName(Context* context, const v1::RegisterNameRequest* request,

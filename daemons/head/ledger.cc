@@ -131,7 +131,8 @@ void Ledger::check_setting(const std::string& name, const std::string& wanted, c
       if (found == wanted) return;
       complaint = "Redis has " + name + " " + found + " instead of " + wanted + ": " + danger;
     } else {
-      complaint = "Redis does not tell its setting " + name + ", which must be " + wanted + ": otherwise " + danger;
+      complaint =
+          "Redis does not tell its setting " + name + ", which must be " + wanted + ": otherwise " + danger;
     }
     spdlog::warn("{}", complaint);
     report_.complaints.push_back(std::move(complaint));
@@ -205,8 +206,10 @@ void Ledger::compare(const std::string& cluster, const std::string& epoch, const
   bool lost_something = cluster.empty() || number_of(epoch) < epoch_ || found < commit_ ||
                         (commit.empty() && commit_ > 0);
   if (lost_something) {
-    spdlog::error("Redis came back older than what it had acknowledged: epoch '{}' commit '{}' instead of {} and {}; "
-                  "writing the whole state again", epoch, commit, epoch_, commit_);
+    spdlog::error(
+        "Redis came back older than what it had acknowledged: epoch '{}' commit '{}' instead of {} and {}; "
+        "writing the whole state again",
+        epoch, commit, epoch_, commit_);
     return rewrite();
   }
   if (found > commit_) {
@@ -277,7 +280,8 @@ void Ledger::start_commit() {
   under_way_ = 0;
   uint64_t bytes = 0;
   uint64_t count = 0;
-  while (under_way_ < waiting_.size() && (under_way_ == 0 || (bytes < kCommitBytesMax && count < kCommitWritesMax))) {
+  while (under_way_ < waiting_.size() &&
+         (under_way_ == 0 || (bytes < kCommitBytesMax && count < kCommitWritesMax))) {
     for (const Write& write : waiting_[under_way_].writes) bytes += size_bytes(write.value);
     count += waiting_[under_way_].writes.size();
     ++under_way_;

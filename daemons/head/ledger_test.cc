@@ -186,7 +186,8 @@ TEST_CASE("a Redis that came back empty is given the whole state, more than one 
   redis.start();
   Keeper keeper(loop, redis);
   keeper.until_loaded();
-  for (int i = 0; i < 5; ++i) keeper.put("big" + std::to_string(i), std::string(5 << 20, static_cast<char>('a' + i)));
+  for (int i = 0; i < 5; ++i)
+    keeper.put("big" + std::to_string(i), std::string(5 << 20, static_cast<char>('a' + i)));
   keeper.until_written();
   redis.die();
   std::filesystem::remove_all(std::filesystem::path(redis.socket()).parent_path() / "appendonlydir");

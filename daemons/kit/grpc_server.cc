@@ -35,14 +35,16 @@ int descriptor_limit() {
 // Takes as long for a wrong token as for a right one.
 bool equal_in_constant_time(std::string_view a, std::string_view b) {
   unsigned char difference = a.size() == b.size() ? 0 : 1;
-  for (size_t i = 0; i < a.size(); ++i) difference |= static_cast<unsigned char>(a[i] ^ b[i % std::max<size_t>(b.size(), 1)]);
+  for (size_t i = 0; i < a.size(); ++i)
+    difference |= static_cast<unsigned char>(a[i] ^ b[i % std::max<size_t>(b.size(), 1)]);
   return difference == 0;
 }
 
 // Ends every call from TCP that does not bring the token.
 class TokenCheck : public grpc::experimental::Interceptor {
  public:
-  TokenCheck(grpc::experimental::ServerRpcInfo* info, const std::string& expected) : info_(info), expected_(expected) {}
+  TokenCheck(grpc::experimental::ServerRpcInfo* info, const std::string& expected)
+      : info_(info), expected_(expected) {}
 
   void Intercept(grpc::experimental::InterceptorBatchMethods* methods) override {
     using Hook = grpc::experimental::InterceptionHookPoints;
@@ -55,7 +57,8 @@ class TokenCheck : public grpc::experimental::Interceptor {
       if (refused_) info_->server_context()->TryCancel();
     }
     if (refused_ && methods->QueryInterceptionHookPoint(Hook::PRE_SEND_STATUS)) {
-      methods->ModifySendStatus({grpc::StatusCode::UNAUTHENTICATED, "bring the cluster's token as 'authorization: Bearer ...'"});
+      methods->ModifySendStatus(
+          {grpc::StatusCode::UNAUTHENTICATED, "bring the cluster's token as 'authorization: Bearer ...'"});
     }
     methods->Proceed();
   }
@@ -146,7 +149,8 @@ void GrpcServer::shutdown(Duration grace) {
   }
   listeners_.clear();
   if (server_) {
-    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::duration_cast<std::chrono::system_clock::duration>(grace));
+    server_->Shutdown(std::chrono::system_clock::now() +
+                      std::chrono::duration_cast<std::chrono::system_clock::duration>(grace));
     server_.reset();
   }
 }
@@ -162,7 +166,8 @@ Status GrpcServer::listen_unix(Loop& loop, const std::string& path) {
   FileDescriptor probe(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
   auto* plain = reinterpret_cast<sockaddr*>(&address);
   if (connect(probe.number(), plain, sizeof address) == 0) {
-    return Error{Code::kAlreadyExists, "another process listens at " + path + "; stop it or choose another directory"};
+    return Error{Code::kAlreadyExists,
+                 "another process listens at " + path + "; stop it or choose another directory"};
   }
   unlink(path.c_str());
   if (bind(file.number(), plain, sizeof address) != 0 || chmod(path.c_str(), 0600) != 0 ||
@@ -189,7 +194,8 @@ Status GrpcServer::listen_tcp(Loop& loop, const std::string& host_port) {
   int yes = 1;
   setsockopt(file.number(), SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   if (bind(file.number(), found->ai_addr, found->ai_addrlen) != 0 || ::listen(file.number(), SOMAXCONN) != 0) {
-    return Error{Code::kUnavailable, "can't listen at " + host_port + ": " + errno_text() + "; choose another port"};
+    return Error{Code::kUnavailable,
+                 "can't listen at " + host_port + ": " + errno_text() + "; choose another port"};
   }
   sockaddr_storage bound{};
   socklen_t size = sizeof bound;
@@ -201,7 +207,8 @@ Status GrpcServer::listen_tcp(Loop& loop, const std::string& host_port) {
 }
 
 void GrpcServer::accept(std::shared_ptr<Listener> listener) {
-  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read, [this, listener](boost::system::error_code error) {
+  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read, [this, listener](
+                                                                             boost::system::error_code error) {
     if (error) return;
     static const int limit = descriptor_limit();
     FileDescriptor file(accept4(listener->socket.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));

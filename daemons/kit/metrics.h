@@ -36,7 +36,8 @@ class MetricsText {
   std::string take() { return std::move(text_); }
 
  private:
-  void add(std::string_view type, std::string_view name, std::string_view help, double value, const Labels& labels);
+  void add(std::string_view type, std::string_view name, std::string_view help, double value,
+           const Labels& labels);
   std::string text_;
   std::string last_name_;
 };

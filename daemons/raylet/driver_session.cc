@@ -29,7 +29,8 @@ void DriverSession::take(v1::ClientFrame frame, size_t wire_bytes) {
   if (state_ == State::kClosed) return;
   if (state_ != State::kWelcome) {
     if (state_ == State::kNew && frame.has_hello()) return take_hello(frame.hello());
-    return refuse_hello(v1::REQUEST_INVALID, "a session begins with a hello, answered before anything else is sent");
+    return refuse_hello(v1::REQUEST_INVALID,
+                        "a session begins with a hello, answered before anything else is sent");
   }
   switch (frame.body_case()) {
     case v1::ClientFrame::kHello:
@@ -71,7 +72,8 @@ void DriverSession::take_hello(const v1::Hello& hello) {
   });
 }
 
-void DriverSession::finish_hello(const v1::Hello& hello, const WorkerVersions& versions, const std::string& trouble) {
+void DriverSession::finish_hello(const v1::Hello& hello, const WorkerVersions& versions,
+                                 const std::string& trouble) {
   if (!trouble.empty()) return refuse_hello(v1::UNAVAILABLE, trouble);
   Failure failure = check_hello(hello, versions);
   if (failure.code == FailureCode::kNone && hello.role() != v1::Hello::DRIVER) {
@@ -125,7 +127,8 @@ void DriverSession::close(const std::string& reason) {
   if (state_ == State::kClosed) return;
   v1::ServerFrame frame;
   frame.mutable_refusal()->set_about("session");
-  fill_failure(frame.mutable_refusal()->mutable_failure(), v1::UNAVAILABLE, "the raylet closes this session: " + reason);
+  fill_failure(frame.mutable_refusal()->mutable_failure(), v1::UNAVAILABLE,
+               "the raylet closes this session: " + reason);
   (void)write(frame).ok();
   leave(false, reason);
 }

@@ -27,7 +27,8 @@ class HeadCalls {
 
   using Methods = v1::Head::StubInterface::async_interface;
   template <typename Request, typename Reply>
-  using Method = void (Methods::*)(grpc::ClientContext*, const Request*, Reply*, std::function<void(grpc::Status)>);
+  using Method = void (Methods::*)(grpc::ClientContext*, const Request*, Reply*,
+                                   std::function<void(grpc::Status)>);
 
   // `token` is empty on a unix socket. `loop` outlives this.
   HeadCalls(Loop& loop, const std::string& address, std::string token);
@@ -48,7 +49,8 @@ class HeadCalls {
     // would then wait on that thread for that very thread to end.
     (stub_->async()->*method)(
         &call->context, &call->request, &call->reply,
-        [weak = std::weak_ptr(calls_), call, then, where = &loop_, counter = under_way_](grpc::Status status) mutable {
+        [weak = std::weak_ptr(calls_), call, then, where = &loop_,
+         counter = under_way_](grpc::Status status) mutable {
           where->post([weak, call = std::move(call), then, status] {
             std::shared_ptr<Calls> open = weak.lock();
             if (!open) return;

@@ -146,8 +146,9 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     if (failure.code == FailureCode::kRequestInvalid) return stop_as_stale(failure.message);
     if (failure.code != FailureCode::kNone) return note_trouble(failure.message);
     if (!facts.cluster.empty() && facts.cluster != reply.cluster()) {
-      spdlog::error("the head serves another cluster than before: its Redis lost everything; what lives here is told "
-                    "to it again");
+      spdlog::error(
+          "the head serves another cluster than before: its Redis lost everything; what lives here is told "
+          "to it again");
     }
     facts.cluster = reply.cluster();
     facts.epoch = reply.epoch();
@@ -265,7 +266,8 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
            Persisted with;
            with.failure = status.ok() ? failure_in(reply) : failure_of(status);
            if constexpr (requires { reply.holder(); }) {
-             if (std::optional<ObjectId> holder = ObjectId::from_binary(reply.holder())) with.name_holder = *holder;
+             if (std::optional<ObjectId> holder = ObjectId::from_binary(reply.holder()))
+               with.name_holder = *holder;
            }
            wishes.answer(wish, std::move(with));
            wishes_changed();

@@ -76,7 +76,9 @@ class FakeHead final : public v1::Head::Service {
     if (heartbeat_) *reply = *std::exchange(heartbeat_, std::nullopt);
     return grpc::Status::OK;
   }
-  grpc::Status LeaveNode(Context*, const v1::LeaveNodeRequest*, v1::LeaveNodeReply*) override { return note("leave"); }
+  grpc::Status LeaveNode(Context*, const v1::LeaveNodeRequest*, v1::LeaveNodeReply*) override {
+    return note("leave");
+  }
   grpc::Status RegisterJob(Context*, const v1::RegisterJobRequest* request, v1::RegisterJobReply* reply) override {
     if (request->info().script() == "unwanted") reply->mutable_failure()->set_code(v1::LIMIT_EXCEEDED);
     return note("job");
@@ -248,7 +250,8 @@ TEST_CASE("a job that ends takes what was not yet sent with it, and comes last")
   f.persist(ForgetJob{kJob});
   f.until_answered(5);
   REQUIRE(f.head->asked() == std::vector<std::string>{"node", "job", "part 0", "end job"});
-  f.until([&] { return f.head->last_heartbeat().jobs_size() == 0 && f.head->last_heartbeat().graphs_size() == 0; });
+  f.until(
+      [&] { return f.head->last_heartbeat().jobs_size() == 0 && f.head->last_heartbeat().graphs_size() == 0; });
 }
 
 TEST_CASE("a driver that comes back while its job is ending is registered after the end") {
@@ -268,7 +271,8 @@ TEST_CASE("heartbeats name the jobs and the recorded graphs of the node") {
   f.persist(job());
   f.persist(part(0, true));
   f.until_answered(2);
-  f.until([&] { return f.head->last_heartbeat().jobs_size() == 1 && f.head->last_heartbeat().graphs_size() == 1; });
+  f.until(
+      [&] { return f.head->last_heartbeat().jobs_size() == 1 && f.head->last_heartbeat().graphs_size() == 1; });
   REQUIRE(f.head->last_heartbeat().jobs(0) == kJob.binary());
   REQUIRE(f.head->last_heartbeat().graphs(0) == kGraph.binary());
 }

@@ -40,7 +40,8 @@ void LocalCarrier::introduce(SegmentId segment) {
   FileDescriptor duplicate = found->descriptor.duplicate();
   if (!duplicate.valid()) spdlog::error("no descriptor left to pass on segment={}", segment.number);
   Status sent = link_.send(frame.SerializeAsString(), std::move(duplicate));
-  if (!sent.ok()) spdlog::error("segment not passed on segment={} reason={}", segment.number, sent.error().message);
+  if (!sent.ok())
+    spdlog::error("segment not passed on segment={} reason={}", segment.number, sent.error().message);
 }
 
 }  // namespace raylet

@@ -66,8 +66,8 @@ NodeOptions node_options(const RayletOptions& options, const NodeId& node) {
 
 // Libraries with their own threads would have every worker take the whole machine.
 std::vector<std::string> zygote_environment() {
-  return environment_with({"OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1", "NUMEXPR_NUM_THREADS=1",
-                           "VECLIB_MAXIMUM_THREADS=1", "NUMBA_NUM_THREADS=1", kHashSeed});
+  return environment_with({"OMP_NUM_THREADS=1", "OPENBLAS_NUM_THREADS=1", "MKL_NUM_THREADS=1",
+                           "NUMEXPR_NUM_THREADS=1", "VECLIB_MAXIMUM_THREADS=1", "NUMBA_NUM_THREADS=1", kHashSeed});
 }
 
 }  // namespace
@@ -151,7 +151,8 @@ Status Raylet::open() {
   store_ = std::make_unique<StoreLink>(
       loop_, children_, segments_,
       StoreLink::Options{options_.store_binary, options_.object_store_bytes,
-                         "unix:" + options_.session_directory + "/store.grpc", logs + "store.log", options_.log_level},
+                         "unix:" + options_.session_directory + "/store.grpc", logs + "store.log",
+                         options_.log_level},
       StoreLink::Handlers{[this](Event event) { tell(std::move(event)); },
                           [this] {
                             if (fleet_) fleet_->forget_segments();
@@ -170,7 +171,9 @@ Status Raylet::open() {
                              options_.session_directory + "/logs"},
         WorkerFleet::Handlers{
             [this](const JobId& job, v1::OutputLines lines) { forward_output(job, std::move(lines)); },
-            [this](const WorkerVersions& versions, const std::string& trouble) { take_versions(versions, trouble); }});
+            [this](const WorkerVersions& versions, const std::string& trouble) {
+              take_versions(versions, trouble);
+            }});
     fleet_->start();
   }
 
@@ -189,7 +192,8 @@ Status Raylet::open() {
       HeadLink::Handlers{[this](Event event) { tell(std::move(event)); },
                          [this] {
                            const v1::StoreUsage& usage = store_->usage();
-                           return HeadLink::Usage{recent_report().available, usage.sealed_bytes() + usage.slab_bytes()};
+                           return HeadLink::Usage{recent_report().available,
+                                                  usage.sealed_bytes() + usage.slab_bytes()};
                          },
                          [this](std::string reason) {
                            spdlog::error("this node has another life, this one stops: {}", reason);

@@ -49,8 +49,8 @@ v1::HelloReply Raylet::welcome(SessionId session, const JobId& job) {
 }
 
 void Raylet::driver_arrived(DriverSession& session, const v1::Hello& hello) {
-  spdlog::info("driver arrived session={} job={} pid={} carrier={} script={}", session.id().number, session.job().hex(),
-               hello.pid(), session.is_local() ? "local" : "grpc", hello.setup().script());
+  spdlog::info("driver arrived session={} job={} pid={} carrier={} script={}", session.id().number,
+               session.job().hex(), hello.pid(), session.is_local() ? "local" : "grpc", hello.setup().script());
   arrived_.insert(session.id());
   driver_of_job_[session.job()] = session.id();
   JobSetup setup{make_bytes(hello.setup().SerializeAsString()), hello.setup().script()};
@@ -81,8 +81,10 @@ void Raylet::forward_output(const JobId& job, v1::OutputLines lines) {
   output_lines_dropped_total_ += texts.size() - count;
   if (uint64_t dropped = policy.take_dropped(); dropped > 0) {
     driver->send(encode(TellDriver{driver->id(), TellDriver::Severity::kWarning,
-                                   std::to_string(dropped) + " lines of the workers' output were dropped: too many "
-                                   "in one second. All of it is in " + options_.session_directory + "/logs"}));
+                                   std::to_string(dropped) +
+                                       " lines of the workers' output were dropped: too many "
+                                       "in one second. All of it is in " +
+                                       options_.session_directory + "/logs"}));
   }
   if (count == 0) return;
   v1::ServerFrame frame;

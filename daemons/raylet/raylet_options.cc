@@ -10,7 +10,8 @@ namespace {
 
 constexpr uint64_t kStoreBytesMin = 1 << 20;
 
-Status set_resources(double cpus, double gpus, double memory_bytes, const std::string& custom, Resources* resources) {
+Status set_resources(double cpus, double gpus, double memory_bytes, const std::string& custom,
+                     Resources* resources) {
   if (Status set = resources->set("CPU", cpus); !set.ok()) return invalid("--num-cpus: " + set.error().message);
   if (Status set = resources->set("GPU", gpus); !set.ok()) return invalid("--num-gpus: " + set.error().message);
   if (Status set = resources->set("memory", memory_bytes); !set.ok()) {
@@ -48,9 +49,11 @@ ParsedOptions parse_raylet_options(int argc, char** argv) {
   double gpus = 0;
   double memory_bytes = 0;
   std::string custom;
-  CLI::App app("The raylet of a node: its workers, its resources and every graph that is submitted to it.", "rayletd");
+  CLI::App app("The raylet of a node: its workers, its resources and every graph that is submitted to it.",
+               "rayletd");
   app.add_option("--session-dir", options.session_directory, "Directory of logs and sockets")->required();
-  app.add_option("--head", options.head_address, "Where the head (gcs) listens: unix:/path or host:port")->required();
+  app.add_option("--head", options.head_address, "Where the head (gcs) listens: unix:/path or host:port")
+      ->required();
   app.add_option("--socket", options.socket_path, "Path of the socket for local drivers")->required();
   app.add_option("--listen", options.listen_address, "Where gRPC listens: unix:/path")->required();
   auto* tcp = app.add_option("--listen-tcp", options.listen_tcp, "Also listen for gRPC at host:port");
@@ -70,8 +73,8 @@ ParsedOptions parse_raylet_options(int argc, char** argv) {
   if (parsed.exit_code) return parsed;
   Status resources = set_resources(cpus, gpus, memory_bytes, custom, &options.resources);
   if (resources.ok() && options.object_store_bytes < kStoreBytesMin) {
-    resources = invalid("--object-store-memory: expected at least " + std::to_string(kStoreBytesMin) + " bytes, got " +
-                        std::to_string(options.object_store_bytes));
+    resources = invalid("--object-store-memory: expected at least " + std::to_string(kStoreBytesMin) +
+                        " bytes, got " + std::to_string(options.object_store_bytes));
   }
   if (!resources.ok()) {
     std::cerr << "rayletd: " << resources.error().message << "\nTry 'rayletd --help'.\n";

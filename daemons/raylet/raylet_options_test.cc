@@ -19,8 +19,8 @@ ParsedOptions parse(std::vector<std::string> extra) {
 }  // namespace
 
 TEST_CASE("resources come from their flags, fractions and custom ones too") {
-  ParsedOptions parsed =
-      parse({"--object-store-memory", "2000000", "--num-cpus", "1.5", "--resources", R"({"disk": 2, "licence": 0.25})"});
+  ParsedOptions parsed = parse(
+      {"--object-store-memory", "2000000", "--num-cpus", "1.5", "--resources", R"({"disk": 2, "licence": 0.25})"});
   REQUIRE_FALSE(parsed.exit_code.has_value());
   REQUIRE(parsed.options.resources.get("CPU") == 1.5);
   REQUIRE(parsed.options.resources.get("disk") == 2);

@@ -4,7 +4,8 @@ namespace raylet {
 
 // One SubmitGraph call. gRPC calls On..., which post to the loop; the loop calls the RemoteStream functions.
 // It deletes itself on the loop after OnDone, the last thing gRPC says.
-class RayletService::Stream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>, public RemoteStream {
+class RayletService::Stream : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
+                              public RemoteStream {
  public:
   explicit Stream(RayletService& service) : service_(service) {
     service_.loop_.post([this] {
@@ -76,14 +77,16 @@ class RayletService::Stream : public grpc::ServerBidiReactor<grpc::ByteBuffer, g
   bool finished_ = false;  // on the loop
 };
 
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RayletService::SubmitGraph(grpc::CallbackServerContext*) {
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RayletService::SubmitGraph(
+    grpc::CallbackServerContext*) {
   calls_.count_one();
   if (++streams_ > kStreamsMax) {
     --streams_;
     class Refused : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
      public:
       Refused() {
-        Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "this node has as many sessions as it takes; try again later"});
+        Finish(
+            {grpc::StatusCode::RESOURCE_EXHAUSTED, "this node has as many sessions as it takes; try again later"});
       }
       void OnDone() override { delete this; }
     };
@@ -92,8 +95,8 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* RayletService::Subm
   return new Stream(*this);
 }
 
-grpc::ServerUnaryReactor* RayletService::GetStatus(grpc::CallbackServerContext* context, const v1::GetStatusRequest*,
-                                                   v1::NodeStatus* reply) {
+grpc::ServerUnaryReactor* RayletService::GetStatus(grpc::CallbackServerContext* context,
+                                                   const v1::GetStatusRequest*, v1::NodeStatus* reply) {
   return calls_.answer(context, [this, reply] { handlers_.on_status(reply); });
 }
 
@@ -102,8 +105,8 @@ grpc::ServerUnaryReactor* RayletService::Explain(grpc::CallbackServerContext* co
   return calls_.answer(context, [this, request, reply] { handlers_.on_explain(*request, reply); });
 }
 
-grpc::ServerUnaryReactor* RayletService::GetMetrics(grpc::CallbackServerContext* context, const v1::GetMetricsRequest*,
-                                                    v1::GetMetricsReply* reply) {
+grpc::ServerUnaryReactor* RayletService::GetMetrics(grpc::CallbackServerContext* context,
+                                                    const v1::GetMetricsRequest*, v1::GetMetricsReply* reply) {
   return calls_.answer(context, [this, reply] { reply->set_prometheus_text(handlers_.on_metrics()); });
 }
 

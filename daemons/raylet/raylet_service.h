@@ -41,7 +41,8 @@ class RayletService final
                                     v1::ExplainReply* reply) override;
   grpc::ServerUnaryReactor* GetMetrics(grpc::CallbackServerContext* context, const v1::GetMetricsRequest* request,
                                        v1::GetMetricsReply* reply) override;
-  grpc::ServerUnaryReactor* GetTimeline(grpc::CallbackServerContext* context, const v1::GetTimelineRequest* request,
+  grpc::ServerUnaryReactor* GetTimeline(grpc::CallbackServerContext* context,
+                                        const v1::GetTimelineRequest* request,
                                         v1::GetTimelineReply* reply) override;
 
   uint64_t calls_total() const { return calls_.total(); }

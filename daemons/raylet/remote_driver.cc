@@ -221,7 +221,8 @@ void RemoteDriver::fail_put(const std::string& message, v1::ErrorCode code) {
   v1::Refusal* refusal = frame.mutable_refusal();
   refusal->set_about("put_piece");
   refusal->set_graph(incoming_->id.graph.binary());
-  fill_failure(refusal->mutable_failure(), code, "the value " + incoming_->id.hex() + " was not stored: " + message);
+  fill_failure(refusal->mutable_failure(), code,
+               "the value " + incoming_->id.hex() + " was not stored: " + message);
   if (incoming_->slab) host_.tell(SlabReturned{id(), incoming_->slab->slab});
   bool complete = incoming_->complete;
   incoming_->failed = true;

@@ -20,11 +20,13 @@ void TimelineTable::sent(Instant now, SendBatch& batch, uint64_t pid) {
   under_way_[batch.worker].push_back(std::move(record));
 }
 
-void TimelineTable::reported(Instant now, WorkerId worker, uint64_t number, const std::vector<TaskResult>& results) {
+void TimelineTable::reported(Instant now, WorkerId worker, uint64_t number,
+                             const std::vector<TaskResult>& results) {
   auto found = under_way_.find(worker);
   if (found == under_way_.end()) return;
   auto& batches = found->second;
-  auto at = std::find_if(batches.begin(), batches.end(), [&](const auto& batch) { return batch->number == number; });
+  auto at =
+      std::find_if(batches.begin(), batches.end(), [&](const auto& batch) { return batch->number == number; });
   if (at == batches.end()) return;
   Batch& batch = **at;
   for (const TaskResult& result : results) {
@@ -77,8 +79,8 @@ std::vector<TimelineTable::Entry> TimelineTable::newest(const GraphId& graph, si
       std::string name = task.name > 0                       ? batch.names[task.name - 1]
                          : function != function_names_.end() ? function->second
                                                              : std::string();
-      entries.push_back({std::move(name), batch.graphs[task.graph], task.index, task.attempt, batch.worker, batch.pid,
-                         batch.sent, outcome.reported, outcome.duration_us, outcome.status});
+      entries.push_back({std::move(name), batch.graphs[task.graph], task.index, task.attempt, batch.worker,
+                         batch.pid, batch.sent, outcome.reported, outcome.duration_us, outcome.status});
     }
   }
   std::reverse(entries.begin(), entries.end());

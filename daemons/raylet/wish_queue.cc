@@ -158,7 +158,8 @@ bool WishQueue::begin(const WishPtr& wish) {
 const Failure* WishQueue::refusal_of_job(const Wish& wish) const {
   const auto* record = std::get_if<Record>(&wish.what);
   if (record == nullptr) return nullptr;
-  if (!std::holds_alternative<RecordGraph>(*record) && !std::holds_alternative<RecordName>(*record)) return nullptr;
+  if (!std::holds_alternative<RecordGraph>(*record) && !std::holds_alternative<RecordName>(*record))
+    return nullptr;
   auto at = jobs_.find(wish.job);
   return at != jobs_.end() && at->second.refused.code != FailureCode::kNone ? &at->second.refused : nullptr;
 }

@@ -43,7 +43,8 @@ ResultsArrived failed_results(SessionId session, const SendBatch& batch, const s
     result.position = i;
     result.status = TaskResult::Status::kFailed;
     result.failure.code = FailureCode::kLimitExceeded;
-    result.failure.message = "the task could not be sent to a worker: " + reason + "; pass large arguments by ray.put";
+    result.failure.message =
+        "the task could not be sent to a worker: " + reason + "; pass large arguments by ray.put";
     event.results.push_back(std::move(result));
   }
   return event;
@@ -51,8 +52,8 @@ ResultsArrived failed_results(SessionId session, const SendBatch& batch, const s
 
 }  // namespace
 
-WorkerFleet::WorkerFleet(Loop& loop, SessionHost& host, ChildTable& children, TimelineTable& timeline, Options options,
-                         Handlers handlers)
+WorkerFleet::WorkerFleet(Loop& loop, SessionHost& host, ChildTable& children, TimelineTable& timeline,
+                         Options options, Handlers handlers)
     : loop_(loop),
       host_(host),
       children_(children),

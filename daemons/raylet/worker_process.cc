@@ -9,8 +9,8 @@
 
 namespace raylet {
 
-WorkerProcess::WorkerProcess(Loop& loop, SegmentTable& segments, WorkerId worker, SessionId session, SocketPair pair,
-                             LocalCarrier::Handlers handlers)
+WorkerProcess::WorkerProcess(Loop& loop, SegmentTable& segments, WorkerId worker, SessionId session,
+                             SocketPair pair, LocalCarrier::Handlers handlers)
     : worker_(worker),
       session_(session),
       their_end_(std::move(pair.theirs)),

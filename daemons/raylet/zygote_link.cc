@@ -33,7 +33,8 @@ void ZygoteLink::start() {
   Result<SocketPair> pair = make_socket_pair();
   if (!pair.ok()) return fail(pair.error().message);
   ChildSpec spec;
-  spec.arguments = {options_.python, "-m", "ray._worker.zygote", "--channel-fd", std::to_string(kChannelDescriptor)};
+  spec.arguments = {options_.python, "-m", "ray._worker.zygote", "--channel-fd",
+                    std::to_string(kChannelDescriptor)};
   spec.environment = options_.environment;
   spec.log_path = options_.log_path;
   spec.channel = std::move(pair->theirs);
@@ -123,12 +124,13 @@ void ZygoteLink::exited(int status) {
   ready_alarm_.clear();
   std::string how = WIFSIGNALED(status) ? "signal " + std::to_string(WTERMSIG(status))
                                         : "exit status " + std::to_string(WEXITSTATUS(status));
-  fail("the Python process that forks workers ended by " + how + ": " + read_tail(options_.log_path, kTroubleBytesMax));
+  fail("the Python process that forks workers ended by " + how + ": " +
+       read_tail(options_.log_path, kTroubleBytesMax));
 }
 
 void ZygoteLink::fail(const std::string& trouble) {
-  spdlog::warn("zygote lost, next try in {} ms: {}", std::chrono::duration_cast<std::chrono::milliseconds>(backoff_).count(),
-               trouble);
+  spdlog::warn("zygote lost, next try in {} ms: {}",
+               std::chrono::duration_cast<std::chrono::milliseconds>(backoff_).count(), trouble);
   std::unordered_set<WorkerId> asked = std::move(asked_);
   asked_.clear();
   for (WorkerId worker : asked) {

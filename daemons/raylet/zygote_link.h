@@ -44,7 +44,8 @@ class ZygoteLink {
   ZygoteLink(Loop& loop, ChildTable& children, Options options, Handlers handlers);
   void start();
   // `socket` is the worker's end of its session.
-  void fork(WorkerId worker, const std::string& stdout_path, const std::string& stderr_path, FileDescriptor socket);
+  void fork(WorkerId worker, const std::string& stdout_path, const std::string& stderr_path,
+            FileDescriptor socket);
   void preload(const std::vector<std::string>& modules);
   // Kills it; no handler is called any more.
   void stop();

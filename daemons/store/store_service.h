@@ -21,7 +21,8 @@ class StoreService final : public v1::Store::CallbackService {
 
   grpc::ServerUnaryReactor* GetUsage(grpc::CallbackServerContext* context, const v1::GetUsageRequest* request,
                                      v1::StoreUsage* reply) override;
-  grpc::ServerUnaryReactor* ListObjects(grpc::CallbackServerContext* context, const v1::ListObjectsRequest* request,
+  grpc::ServerUnaryReactor* ListObjects(grpc::CallbackServerContext* context,
+                                        const v1::ListObjectsRequest* request,
                                         v1::ListObjectsReply* reply) override;
   grpc::ServerUnaryReactor* GetMetrics(grpc::CallbackServerContext* context,
                                        const v1::GetStoreMetricsRequest* request,

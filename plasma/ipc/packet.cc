@@ -75,8 +75,9 @@ FileDescriptor FileDescriptor::duplicate() const {
 
 Result<OutgoingPacket> OutgoingPacket::make(std::string frame, FileDescriptor descriptor) {
   if (frame.size() > kFrameBytesMax) {
-    return Error{Code::kResourceExhausted, "a frame of " + std::to_string(frame.size()) + " bytes is larger than " +
-                                               std::to_string(kFrameBytesMax) + "; send it in parts"};
+    return Error{Code::kResourceExhausted, "a frame of " + std::to_string(frame.size()) +
+                                               " bytes is larger than " + std::to_string(kFrameBytesMax) +
+                                               "; send it in parts"};
   }
   OutgoingPacket packet;
   packet.frame_bytes_ = frame.size();
@@ -92,7 +93,8 @@ Result<OutgoingPacket> OutgoingPacket::make(std::string frame, FileDescriptor de
   if (!memory.valid()) return Error{Code::kResourceExhausted, "no memfd for a large frame: " + errno_text()};
   RETURN_IF_ERROR(write_all(memory.number(), frame));
   packet.bytes_.push_back(kKindInMemfd);
-  for (size_t i = 0; i < kMemfdHeaderBytes; ++i) packet.bytes_.push_back(static_cast<char>(frame.size() >> (8 * i)));
+  for (size_t i = 0; i < kMemfdHeaderBytes; ++i)
+    packet.bytes_.push_back(static_cast<char>(frame.size() >> (8 * i)));
   packet.descriptor_ = std::move(memory);
   return packet;
 }
@@ -140,7 +142,8 @@ Result<Received> receive(int socket, int flags) {
   } while (size < 0 && errno == EINTR);
   Received received;
   if (size < 0) {
-    received.kind = errno == EAGAIN || errno == EWOULDBLOCK ? Received::Kind::kWouldBlock : Received::Kind::kClosed;
+    received.kind =
+        errno == EAGAIN || errno == EWOULDBLOCK ? Received::Kind::kWouldBlock : Received::Kind::kClosed;
     return received;
   }
   FileDescriptor descriptor;
@@ -172,9 +175,11 @@ Result<Received> receive(int socket, int flags) {
     return received;
   }
   if (buffer[0] != kKindInMemfd) return invalid("a packet of an unknown kind");
-  if (content_bytes != kMemfdHeaderBytes || !descriptor.valid()) return invalid("a large frame came without its memory");
+  if (content_bytes != kMemfdHeaderBytes || !descriptor.valid())
+    return invalid("a large frame came without its memory");
   uint64_t frame_bytes = read_little_endian(content);
-  if (frame_bytes > kFrameBytesMax) return invalid("a frame of " + std::to_string(frame_bytes) + " bytes is too large");
+  if (frame_bytes > kFrameBytesMax)
+    return invalid("a frame of " + std::to_string(frame_bytes) + " bytes is too large");
   Result<std::string> frame = read_memfd(descriptor.number(), frame_bytes);
   if (!frame.ok()) return frame.error();
   received.packet.frame = std::move(*frame);
@@ -209,7 +214,8 @@ Result<FileDescriptor> listen_at(const std::string& path) {
     // A file may be left of a process that was killed. Only one that nobody answers at may go.
     FileDescriptor probe(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     if (connect(probe.number(), plain, sizeof address) == 0) {
-      return Error{Code::kAlreadyExists, "another process listens at " + path + "; stop it or choose another directory"};
+      return Error{Code::kAlreadyExists,
+                   "another process listens at " + path + "; stop it or choose another directory"};
     }
     unlink(path.c_str());
     if (bind(socket.number(), plain, sizeof address) != 0) {

@@ -48,8 +48,9 @@ TEST_CASE("an empty socket would block and a closed one is closed") {
 
 TEST_CASE("a packet that breaks the rules is an error, not a crash") {
   SocketPair pair = std::move(*make_socket_pair());
-  for (const std::string& packet : {std::string("\7abc"), std::string("\1abc"), std::string("\1") + std::string(8, '\1'),
-                                    std::string(kPacketBytesMax + 100, '\0')}) {
+  for (const std::string& packet :
+       {std::string("\7abc"), std::string("\1abc"), std::string("\1") + std::string(8, '\1'),
+        std::string(kPacketBytesMax + 100, '\0')}) {
     REQUIRE(send(pair.ours.number(), packet.data(), packet.size(), 0) == static_cast<ssize_t>(packet.size()));
     REQUIRE_FALSE(receive_packet(pair.theirs.number()).ok());
   }

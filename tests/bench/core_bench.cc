@@ -186,8 +186,9 @@ class Bench {
 
 void print(const char* name, const Run& run) {
   std::printf("%-28s %9lu %10.0f %10.0f %10.0f %8lu %9.1f %8.0f\n", name, run.tasks,
-              static_cast<double>(run.tasks) / (run.submit_s + run.run_s), static_cast<double>(run.tasks) / run.submit_s,
-              static_cast<double>(run.tasks) / run.run_s, run.batches, run.longest_step_ms, run.rss_bytes_per_task);
+              static_cast<double>(run.tasks) / (run.submit_s + run.run_s),
+              static_cast<double>(run.tasks) / run.submit_s, static_cast<double>(run.tasks) / run.run_s,
+              run.batches, run.longest_step_ms, run.rss_bytes_per_task);
   std::fflush(stdout);
 }
 
@@ -195,10 +196,11 @@ void print(const char* name, const Run& run) {
 
 int bench(int argc, char** argv) {
   const char* only = argc > 1 ? argv[1] : "";
-  std::printf("%-28s %9s %10s %10s %10s %8s %9s %8s\n", "graph", "tasks", "tasks/s", "intake/s", "run/s", "batches",
-              "step ms", "bytes");
+  std::printf("%-28s %9s %10s %10s %10s %8s %9s %8s\n", "graph", "tasks", "tasks/s", "intake/s", "run/s",
+              "batches", "step ms", "bytes");
   auto one = [](uint64_t) { return 1u; };
-  auto run = [&](const char* name, uint64_t tasks, const std::function<void(uint64_t, std::vector<uint64_t>&)>& deps,
+  auto run = [&](const char* name, uint64_t tasks,
+                 const std::function<void(uint64_t, std::vector<uint64_t>&)>& deps,
                  const std::function<uint32_t(uint64_t)>& function) {
     if (std::strstr(name, only) == nullptr) return;
     Bench bench(2);

@@ -229,7 +229,8 @@ void Driver::send_chunks(const GraphPlan& plan, bool hold_all, std::vector<uint6
     for (uint64_t task : wanted) {
       if (task >= first && task < first + count) its.push_back(task);
     }
-    GraphChunk chunk = make_chunk(plan, first, count, first + count == plan.tasks.size(), hold_all, its, functions_);
+    GraphChunk chunk =
+        make_chunk(plan, first, count, first + count == plan.tasks.size(), hold_all, its, functions_);
     credit_owed_bytes_ += chunk.wire_bytes;
     const bool again = count == plan.tasks.size() && rng.chance(0.02);
     if (again) {
@@ -324,7 +325,8 @@ void Driver::cancel_something() {
 // ---------------------------------------------------------------- objects
 
 void Driver::put() {
-  uint64_t size = world_.scenario.large_values && world_.rng.chance(0.5) ? 70'000 + world_.rng.below(4'000'000) : 100;
+  uint64_t size =
+      world_.scenario.large_values && world_.rng.chance(0.5) ? 70'000 + world_.rng.below(4'000'000) : 100;
   if (size > (64 << 10)) {
     RequestId request{next_request_++};
     slab_requests_[request] = size;
@@ -412,7 +414,8 @@ void Driver::receive(const Effect& effect) {
               }
               answered(answer, get->second);
             }
-            if (get != gets_.end() && (get->second.ids.empty() || (get->second.wanted > 0 && --get->second.wanted == 0))) {
+            if (get != gets_.end() &&
+                (get->second.ids.empty() || (get->second.wanted > 0 && --get->second.wanted == 0))) {
               gets_.erase(get);
             }
           },
@@ -475,7 +478,8 @@ void Driver::answered(const ObjectAnswer& answer, Get& get) {
   if (answer.kind == ObjectAnswer::Kind::kLocated) {
     later(world_.micros(1, 80'000), [this, id = answer.id, at = answer.at, hash = content->hash] {
       const Content* still = world_.memory.read(at);
-      world_.require(still != nullptr && still->hash == hash, "W7", "pinned bytes of " + id.hex() + " changed", me());
+      world_.require(still != nullptr && still->hash == hash, "W7", "pinned bytes of " + id.hex() + " changed",
+                     me());
       say(ReferencesChanged{session_, {}, {}, {{id, 1}}});
     });
   }
@@ -511,8 +515,8 @@ void Driver::collect() {
 std::string Driver::waits_for() const {
   std::string text = "driver " + std::to_string(number_) + " in state " + std::to_string(static_cast<int>(state_));
   if (credit_owed_bytes_ > 0) text += ", for credit of " + std::to_string(credit_owed_bytes_) + " bytes";
-  text += ", for " + std::to_string(slab_requests_.size()) + " slabs and " + std::to_string(name_requests_.size()) +
-          " names";
+  text += ", for " + std::to_string(slab_requests_.size()) + " slabs and " +
+          std::to_string(name_requests_.size()) + " names";
   for (const GraphId& graph : running_) text += "\n  the end of graph " + graph.hex();
   for (const auto& [request, get] : gets_) {
     for (const ObjectId& id : get.ids) text += "\n  " + explain(id.hex());

@@ -16,7 +16,8 @@ namespace raylet::sim {
 
 class Driver : public Endpoint {
  public:
-  Driver(World& world, uint64_t number, uint32_t actions) : world_(world), number_(number), actions_left_(actions) {}
+  Driver(World& world, uint64_t number, uint32_t actions)
+      : world_(world), number_(number), actions_left_(actions) {}
 
   void begin();
   void kill();

@@ -111,7 +111,8 @@ class ExtentLedger {
     if (from > at.offset || end < at.offset + at.size_bytes) return false;
     extents_.erase(extent);
     if (from < at.offset) extents_[{at.segment.number, from}] = {at.offset, slab, {}};
-    if (at.offset + at.size_bytes < end) extents_[{at.segment.number, at.offset + at.size_bytes}] = {end, slab, {}};
+    if (at.offset + at.size_bytes < end)
+      extents_[{at.segment.number, at.offset + at.size_bytes}] = {end, slab, {}};
     return true;
   }
 

@@ -29,7 +29,8 @@ void HeadHost::start() {
   for (const auto& [key, value] : disk_) records.push_back({key.first, key.second, value});
   LoadReport report = cluster_->load(world_.now(), records);
   world_.require(report.refused.empty(), "H1",
-                 report.refused.empty() ? "" : "a record of our own can't be read: " + report.refused[0], {Who::kHead});
+                 report.refused.empty() ? "" : "a record of our own can't be read: " + report.refused[0],
+                 {Who::kHead});
   check_acknowledged();
   inbox_.clear();
   step_due_ = false;
@@ -272,7 +273,8 @@ void HeadHost::persist(Persist effect) {
                    call.is_forget = true;
                    recorded_.erase(r.graph);
                    for (auto key = acknowledged_.begin(); key != acknowledged_.end();) {
-                     const bool its = key->first == Table::kGraphs && key->second.find(r.graph.binary()) != std::string::npos;
+                     const bool its =
+                         key->first == Table::kGraphs && key->second.find(r.graph.binary()) != std::string::npos;
                      key = its ? acknowledged_.erase(key) : std::next(key);
                    }
                  },
@@ -423,7 +425,8 @@ void HeadHost::answered(uint64_t life, Ticket ticket, const Answer& answer) {
 void HeadHost::acknowledge(const Call& call) {
   std::visit(Overloaded{
                  [&](const RecordGraph& r) {
-                   if (recorded_.count(r.graph) != 0) acknowledged_.insert({Table::kGraphs, graph_part_key(r.graph, r.part)});
+                   if (recorded_.count(r.graph) != 0)
+                     acknowledged_.insert({Table::kGraphs, graph_part_key(r.graph, r.part)});
                  },
                  [&](const RecordJob& r) {
                    if (jobs_.count(r.job) != 0) acknowledged_.insert({Table::kJobs, job_key(r.job)});
@@ -434,9 +437,10 @@ void HeadHost::acknowledge(const Call& call) {
                      if (!later.is_question && forget != nullptr && forget->actor == r.actor) return;
                    }
                    auto [holder, fresh] = named_.try_emplace({r.name_space, r.name}, r.actor);
-                   world_.require(fresh || holder->second == r.actor, "H5", "the name " + r.name + " is granted twice",
-                                  {Who::kHead});
-                   if (jobs_.count(r.job) != 0) acknowledged_.insert({Table::kNames, name_key(r.name_space, r.name)});
+                   world_.require(fresh || holder->second == r.actor, "H5",
+                                  "the name " + r.name + " is granted twice", {Who::kHead});
+                   if (jobs_.count(r.job) != 0)
+                     acknowledged_.insert({Table::kNames, name_key(r.name_space, r.name)});
                  },
                  [](const auto&) {},
              },
@@ -448,8 +452,8 @@ std::string HeadHost::owes() const {
   std::string text;
   for (const Call& call : calls_) {
     text += " ticket " + std::to_string(call.ticket.number) +
-            (call.is_question ? " a question" : " record kind " + std::to_string(call.record.index())) + " of job " +
-            call.job.hex() + " graph " + call.graph.hex() + " name " + call.name + ", tried " +
+            (call.is_question ? " a question" : " record kind " + std::to_string(call.record.index())) +
+            " of job " + call.job.hex() + " graph " + call.graph.hex() + " name " + call.name + ", tried " +
             std::to_string(call.tries) + " times;";
   }
   return text;

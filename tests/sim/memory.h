@@ -36,7 +36,8 @@ class Memory {
     auto segment = segments_.find(at.segment.number);
     if (segment == segments_.end()) return nullptr;
     auto found = segment->second.find(at.offset);
-    return found == segment->second.end() || found->second.first != at.size_bytes ? nullptr : &found->second.second;
+    return found == segment->second.end() || found->second.first != at.size_bytes ? nullptr
+                                                                                  : &found->second.second;
   }
   void clear() { segments_.clear(); }
 

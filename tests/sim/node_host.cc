@@ -209,7 +209,8 @@ void NodeHost::count_pins(const Event& event) {
                  [&](const WorkerExited& e) { take_all_pins(session_of(e.worker)); },
                  [&](const BatchesRetracted& e) {
                    for (uint64_t batch : e.batches) {
-                     for (const ObjectId& id : pinned_by_batch_[{e.worker, batch}]) take_pins(session_of(e.worker), id, 1);
+                     for (const ObjectId& id : pinned_by_batch_[{e.worker, batch}])
+                       take_pins(session_of(e.worker), id, 1);
                    }
                  },
                  [&](const StoreReturned& e) {
@@ -227,7 +228,8 @@ void NodeHost::account(const Effect& effect) {
   };
   std::visit(Overloaded{
                  [&](const GrantSlab& e) {
-                   if (e.failure.code == FailureCode::kNone) must_be_right("N1", ledger_.lease(e.slab, e.session, e.at));
+                   if (e.failure.code == FailureCode::kNone)
+                     must_be_right("N1", ledger_.lease(e.slab, e.session, e.at));
                  },
                  [&](const StoreSeal& e) { must_be_right("N2", ledger_.seal(e)); },
                  [&](const StorePin& e) { ledger_.pin(e.id); },
@@ -235,7 +237,8 @@ void NodeHost::account(const Effect& effect) {
                  [&](const StoreFree& e) {
                    must_be_right("N3", ledger_.free(e.id));
                    world_.require(pins_out_.count(e.id) == 0, "N3",
-                                  "object " + e.id.hex() + " is freed while a process has it pinned", {Who::kNode});
+                                  "object " + e.id.hex() + " is freed while a process has it pinned",
+                                  {Who::kNode});
                  },
                  [&](const AnswerGet& e) {
                    for (const ObjectAnswer& answer : e.answers) {

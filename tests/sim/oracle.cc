@@ -180,7 +180,8 @@ std::optional<Content> decode(const std::string& bytes) {
   uint64_t count = word_at(bytes, 8);
   if (count > 100 || bytes.size() < 16 + count * ObjectId::kSizeBytes) return std::nullopt;
   for (uint64_t i = 0; i < count; ++i) {
-    auto id = ObjectId::from_binary(std::string_view(bytes).substr(16 + i * ObjectId::kSizeBytes, ObjectId::kSizeBytes));
+    auto id =
+        ObjectId::from_binary(std::string_view(bytes).substr(16 + i * ObjectId::kSizeBytes, ObjectId::kSizeBytes));
     if (!id) return std::nullopt;
     content.contained.push_back(*id);
   }

@@ -121,7 +121,9 @@ void StoreHost::perform(const plasma::Effect& effect) {
             world_.note({Who::kStore}, "asks back", e.ids.size());
             tell(ObjectsEvicted{e.ids});
           },
-          [&](const plasma::Usage& e) { tell(StoreUsageChanged{e.capacity_bytes, e.sealed_bytes + e.slab_bytes}); },
+          [&](const plasma::Usage& e) {
+            tell(StoreUsageChanged{e.capacity_bytes, e.sealed_bytes + e.slab_bytes});
+          },
           [&](const plasma::Complain& e) {
             throw Violation("S3", "the store complains of its raylet: " + e.text, {Who::kStore});
           },
@@ -144,9 +146,10 @@ void StoreHost::perform(const plasma::Effect& effect) {
 
 void StoreHost::tell(Event event) {
   told_at_ = std::max(told_at_, world_.now() + world_.micros(5, 300));
-  world_.queue.at(told_at_, [this, life = world_.node->life(), shared = std::make_shared<Event>(std::move(event))] {
-    if (world_.node->is_up() && world_.node->life() == life) world_.node->post(std::move(*shared));
-  });
+  world_.queue.at(told_at_,
+                  [this, life = world_.node->life(), shared = std::make_shared<Event>(std::move(event))] {
+                    if (world_.node->is_up() && world_.node->life() == life) world_.node->post(std::move(*shared));
+                  });
 }
 
 void StoreHost::command(const StoreLeaseSlab& effect) {

@@ -26,8 +26,8 @@ const char* name_of(Who who) {
 }  // namespace
 
 void Trace::note(Instant at, Actor actor, const char* what, uint64_t a, uint64_t b, uint64_t c) {
-  for (uint64_t word : {static_cast<uint64_t>(at.since_start_ns), static_cast<uint64_t>(actor.who), actor.number, a, b,
-                        c}) {
+  for (uint64_t word :
+       {static_cast<uint64_t>(at.since_start_ns), static_cast<uint64_t>(actor.who), actor.number, a, b, c}) {
     hash_ = mix_bits(hash_, word);
   }
   for (const char* letter = what; *letter != 0; ++letter) {
@@ -59,7 +59,8 @@ void Trace::print(const Actor& about) const {
       own.push_back(&*line);
     }
   }
-  std::fprintf(stderr, "the last of %s %llu:\n", name_of(about.who), static_cast<unsigned long long>(about.number));
+  std::fprintf(stderr, "the last of %s %llu:\n", name_of(about.who),
+               static_cast<unsigned long long>(about.number));
   std::for_each(own.rbegin(), own.rend(), [](const Line* line) { print(*line); });
   std::fprintf(stderr, "the last of all:\n");
   for (size_t at = lines_.size() - std::min(lines_.size(), kPrintedMax); at < lines_.size(); ++at) {

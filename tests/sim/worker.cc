@@ -19,7 +19,8 @@ void Worker::later(Duration wait, std::function<void()> what) {
 }
 
 void Worker::begin() {
-  const bool fails = world_.faults_last() && world_.scenario.worker_kill_every > Duration{} && world_.rng.chance(0.05);
+  const bool fails =
+      world_.faults_last() && world_.scenario.worker_kill_every > Duration{} && world_.rng.chance(0.05);
   world_.queue.after(world_.micros(2'000, 30'000), [this, fails] {
     if (state_ == State::kDead || world_.node->life() != life_ || !world_.node->is_up()) return;
     if (fails) {
@@ -162,8 +163,10 @@ void Worker::run_task() {
   world_.require(functions_.count(task.function) != 0, "W3", "a function that the worker was never sent", me());
   auto blob = groups_.find(task.group);
   world_.require(blob != groups_.end(), "W3", "a group that the worker was never sent", me());
-  world_.require(group_names(*blob->second, task.group_position, id), "W3", "the arguments are another task's", me());
-  world_.require(task.return_count == plan->return_bytes.size(), "W3", "another number of results is wanted", me());
+  world_.require(group_names(*blob->second, task.group_position, id), "W3", "the arguments are another task's",
+                 me());
+  world_.require(task.return_count == plan->return_bytes.size(), "W3", "another number of results is wanted",
+                 me());
   if (!read_inputs(task, *plan)) {
     TaskResult result;
     result.status = TaskResult::Status::kHandedBack;
@@ -185,7 +188,8 @@ void Worker::run_task() {
     last = plan->call_number;
   }
   if (plan->kind == TaskPlan::Kind::kNests || plan->kind == TaskPlan::Kind::kNestsLater) {
-    return later(plan->duration / 2, [this, id, attempt = task.attempt, plan] { submit_nested(id, attempt, *plan); });
+    return later(plan->duration / 2,
+                 [this, id, attempt = task.attempt, plan] { submit_nested(id, attempt, *plan); });
   }
   later(plan->duration, [this, plan] {
     if (plan->kind == TaskPlan::Kind::kRaises) return fail_task({FailureCode::kTaskRaised, "planned"});
@@ -213,7 +217,8 @@ bool Worker::read_inputs(const SendBatch::Task& task, TaskPlan& plan) {
         content = read_located(batch_->located_inputs[input.index].id, batch_->located_inputs[input.index].at);
         break;
       case BatchInput::Kind::kEarlier: {
-        auto made = made_.find({static_cast<uint32_t>(input.index >> 8), static_cast<uint32_t>(input.index & 255)});
+        auto made =
+            made_.find({static_cast<uint32_t>(input.index >> 8), static_cast<uint32_t>(input.index & 255)});
         if (made == made_.end()) return false;
         content = made->second;
         break;

@@ -34,7 +34,8 @@ Scenario Scenario::of(Rng& rng) {
   scenario.driver_kills = rng.chance(0.3);
   scenario.store_bytes = uint64_t{rng.chance(0.3) ? 48u : 512u} << 20;
   auto every = [&](double chance, int64_t least_ms, uint64_t more_ms) {
-    return rng.chance(chance) ? Duration(milliseconds(least_ms + static_cast<int64_t>(rng.below(more_ms)))) : Duration{};
+    return rng.chance(chance) ? Duration(milliseconds(least_ms + static_cast<int64_t>(rng.below(more_ms))))
+                              : Duration{};
   };
   scenario.worker_kill_every = every(0.5, 100, 2'000);
   scenario.store_kill_every = every(0.3, 1'000, 5'000);

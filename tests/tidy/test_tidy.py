@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CORES = ("gcs/", "plasma/core/", "daemons/raylet/core/")
 CPP = (".h", ".cc")
-FILE_LINES_MAX = 800  # far above what is usual: beyond it a second concept has surely moved in
-LINE_CHARACTERS_MAX = dict.fromkeys((".h", ".cc", ".proto", ".py", ".sh"), 130)  # clang-format: 115
+FILE_LINES_MAX = 600  # far above what is usual: beyond it a second concept has surely moved in
+LINE_CHARACTERS_MAX = dict.fromkeys((".h", ".cc", ".proto", ".py", ".sh"), 115)  # as in .clang-format
 
 # Calls a pure core may not make, with what it does instead.
 BANNED_IN_CORES = {

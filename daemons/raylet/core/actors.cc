@@ -171,12 +171,14 @@ void Node::State::call_arrived(Graph& graph, uint32_t task) {
 void Node::State::queue_call_again(Graph& graph, uint32_t task) {
   Actor* actor = actor_of(graph, graph.row(task));
   if (actor == nullptr || actor->state == Actor::State::kDead) {
-    fail_task(graph, task, actor != nullptr ? actor->death : make_failure(FailureCode::kActorDied, "the actor is gone"));
+    fail_task(graph, task,
+              actor != nullptr ? actor->death : make_failure(FailureCode::kActorDied, "the actor is gone"));
     return;
   }
   auto& calls = actor->calls[graph.session.number];
   auto at = calls.begin();
-  while (at != calls.end() && (at->sequence != graph.sequence ? at->sequence < graph.sequence : at->task < task)) ++at;
+  while (at != calls.end() && (at->sequence != graph.sequence ? at->sequence < graph.sequence : at->task < task))
+    ++at;
   calls.insert(at, {graph.slot, task, graph.sequence});
   ++actor->calls_waiting;
   calls_to_send_.push_back(actor->id);
@@ -260,7 +262,8 @@ void Node::State::actor_unheld(const ObjectId& id) {
 void Node::State::end_idle_actor(Actor& actor) {
   if (!actor.unheld || actor.detached || actor.state != Actor::State::kAlive) return;
   if (actor.calls_waiting > 0 || actor.calls_in_flight > 0) return;
-  kill_actor(actor, make_failure(FailureCode::kActorDied, "the last handle of the actor is gone", actor.class_name),
+  kill_actor(actor,
+             make_failure(FailureCode::kActorDied, "the last handle of the actor is gone", actor.class_name),
              false);
 }
 
@@ -268,10 +271,15 @@ void Node::State::on(KillActorAsked& event) {
   Session* session = sessions_.find(event.session);
   if (session == nullptr || session->closed) return;
   auto found = actors_.find(event.actor);
-  if (found != actors_.end() && !found->second->stands_for.is_nil()) found = actors_.find(found->second->stands_for);
+  if (found != actors_.end() && !found->second->stands_for.is_nil())
+    found = actors_.find(found->second->stands_for);
   if (found == actors_.end()) {
-    emit(Refuse{session->id, "kill_actor", event.actor.graph, {},
-                *make_failure(FailureCode::kActorNotFound, "actor " + event.actor.hex() + " is not known to this node")});
+    emit(Refuse{
+        session->id,
+        "kill_actor",
+        event.actor.graph,
+        {},
+        *make_failure(FailureCode::kActorNotFound, "actor " + event.actor.hex() + " is not known to this node")});
     return;
   }
   Actor& actor = *found->second;

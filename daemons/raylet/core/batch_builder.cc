@@ -53,8 +53,9 @@ bool Node::State::send_batch(Worker& worker, Job& job, Job::ShapeLanes& lanes, u
     Lane* lane = lanes.lanes.empty() ? nullptr : *lanes.lanes.begin();
     if (lane == nullptr && scratch_local_.empty()) break;
     if (from_queue >= count_max && scratch_local_.empty()) break;
-    bool local = !scratch_local_.empty() && (lane == nullptr || from_queue >= count_max || lane->graph != local_graph ||
-                                             !later(scratch_local_.front(), lane->queue.top()));
+    bool local =
+        !scratch_local_.empty() && (lane == nullptr || from_queue >= count_max || lane->graph != local_graph ||
+                                    !later(scratch_local_.front(), lane->queue.top()));
     Graph& graph = local ? *local_graph : *lane->graph;
     uint32_t task = local ? scratch_local_.front().task : lane->queue.top().task;
     const TaskRow& row = graph.row(task);
@@ -207,7 +208,8 @@ bool Node::State::add_to_draft(BatchDraft& draft, Worker& worker, Graph& graph, 
         draft.bytes += 64;
       }
     }
-    send.inputs.push_back({is_inline ? BatchInput::Kind::kInline : BatchInput::Kind::kLocated, object.batch_index});
+    send.inputs.push_back(
+        {is_inline ? BatchInput::Kind::kInline : BatchInput::Kind::kLocated, object.batch_index});
   }
 
   SendBatch::Task out;

@@ -102,8 +102,8 @@ Worker* Node::State::choose_worker(const Job& job, const Shape& shape, uint32_t 
         if (unbound == nullptr) unbound = &worker;
       }
     } else if (worker.state == Worker::State::kBusy && worker.job == &job && worker.shape == shape_number &&
-               !shape.creation && !contended_ && !worker.retracting && worker.batches.size() < kBatchesInFlightMax &&
-               !worker.batches.back().guessed &&
+               !shape.creation && !contended_ && !worker.retracting &&
+               worker.batches.size() < kBatchesInFlightMax && !worker.batches.back().guessed &&
                worker.work_us < static_cast<double>(options_.batch_work_target.count()) / 1e3 &&
                now_ - worker.batches.front().heard_at < 2 * options_.batch_work_target) {
       if (nearly == nullptr || worker.work_us < nearly->work_us) nearly = &worker;
@@ -129,7 +129,8 @@ uint32_t Node::State::share_of(const Job& job, const Job::ShapeLanes& lanes) con
   for (const auto& [number, other] : workers_) {
     if (other->stopping || other->session == nullptr || other->is_actor()) continue;
     if (other->state == Worker::State::kIdle && (other->job == nullptr || other->job == &job)) ++takers;
-    if (other->state == Worker::State::kBusy && other->job == &job && other->batches.size() < kBatchesInFlightMax) {
+    if (other->state == Worker::State::kBusy && other->job == &job &&
+        other->batches.size() < kBatchesInFlightMax) {
       ++takers;
     }
   }
@@ -149,7 +150,8 @@ bool Node::State::has_room_for(const Shape& shape) const {
 void Node::State::note_lack(Job::ShapeLanes& of_shape) {
   using Lack = Job::ShapeLanes::Lack;
   of_shape.lacks(has_room_for(shapes_[of_shape.shape]) ? Lack::kWorker : Lack::kResources, now_);
-  if (of_shape.lack == Lack::kResources) starving_at_ = std::min(starving_at_, of_shape.lacks_since + kReserveAfter);
+  if (of_shape.lack == Lack::kResources)
+    starving_at_ = std::min(starving_at_, of_shape.lacks_since + kReserveAfter);
 }
 
 bool Node::State::dispatch_one(Job& job) {

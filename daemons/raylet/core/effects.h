@@ -271,10 +271,9 @@ struct WakeAt {
   Instant at;
 };
 
-using Effect =
-    std::variant<SendBatch, RetractBatches, InterruptTask, StartWorker, StopWorker, AnswerGet, GrantSlab, Refuse,
-                 GiveCredit, ReportProgress, ReportGraphEnd, TellDriver, AnswerFindActor, Acknowledge, CloseSession,
-                 StoreLeaseSlab, StoreSeal, StorePin, StoreUnpin, StoreFree, StoreReturnSlab, StoreEndSession,
-                 Persist, FindName, WakeAt>;
+using Effect = std::variant<SendBatch, RetractBatches, InterruptTask, StartWorker, StopWorker, AnswerGet,
+                            GrantSlab, Refuse, GiveCredit, ReportProgress, ReportGraphEnd, TellDriver,
+                            AnswerFindActor, Acknowledge, CloseSession, StoreLeaseSlab, StoreSeal, StorePin,
+                            StoreUnpin, StoreFree, StoreReturnSlab, StoreEndSession, Persist, FindName, WakeAt>;
 
 }  // namespace raylet

@@ -134,8 +134,8 @@ NodeReport Node::State::report(Instant at) const {
 void Node::State::explain_task(Instant at, const Graph& graph, uint32_t task, Explanation& out) const {
   const TaskRow& row = graph.row(task);
   const std::string& name = name_of(graph, row);
-  out.details.push_back("task " + std::to_string(task) + " of graph " + graph.id.hex() + ": " + name + ", attempt " +
-                        std::to_string(row.attempt));
+  out.details.push_back("task " + std::to_string(task) + " of graph " + graph.id.hex() + ": " + name +
+                        ", attempt " + std::to_string(row.attempt));
   switch (row.state) {
     case TaskState::kWaiting: {
       out.state = "waiting";
@@ -199,8 +199,8 @@ void Node::State::explain_task(Instant at, const Graph& graph, uint32_t task, Ex
           for (const BatchEntry& entry : batch.entries) {
             if (entry.graph != &graph || entry.task != task) continue;
             out.since = at - batch.heard_at;
-            out.reason = "It is in batch " + std::to_string(batch.number) + " of worker " + std::to_string(number) +
-                         " (pid " + std::to_string(worker->pid) + ").";
+            out.reason = "It is in batch " + std::to_string(batch.number) + " of worker " +
+                         std::to_string(number) + " (pid " + std::to_string(worker->pid) + ").";
           }
         }
       }
@@ -234,11 +234,12 @@ Explanation Node::State::explain(Instant at, const std::string& asked) const {
       out.kind = "actor";
       out.state = state_of(one);
       out.since = at - one.since;
-      out.reason = one.death                               ? one.death->message
-                   : one.state == Actor::State::kNaming    ? "Its name is being written down by the head."
-                   : one.state == Actor::State::kStarting  ? "Its constructor runs."
-                   : one.state == Actor::State::kAlive     ? "It takes calls; " + std::to_string(one.calls_waiting) + " wait."
-                                                           : "It waits for its inputs or a place.";
+      out.reason = one.death                              ? one.death->message
+                   : one.state == Actor::State::kNaming   ? "Its name is being written down by the head."
+                   : one.state == Actor::State::kStarting ? "Its constructor runs."
+                   : one.state == Actor::State::kAlive
+                       ? "It takes calls; " + std::to_string(one.calls_waiting) + " wait."
+                       : "It waits for its inputs or a place.";
       return out;
     }
     uint32_t number = find_object(*id);
@@ -269,8 +270,9 @@ Explanation Node::State::explain(Instant at, const std::string& asked) const {
       out.since = at - graph->arrived_at;
       uint64_t ready = 0;
       for (const auto& lane : graph->lanes) ready += lane->queue.size();
-      out.reason = std::to_string(graph->finished) + " of " + std::to_string(graph->arrived) + " tasks are done, " +
-                   std::to_string(graph->in_flight) + " run, " + std::to_string(ready) + " are ready.";
+      out.reason = std::to_string(graph->finished) + " of " + std::to_string(graph->arrived) +
+                   " tasks are done, " + std::to_string(graph->in_flight) + " run, " + std::to_string(ready) +
+                   " are ready.";
       if (graph->failure) out.reason = graph->failure->message;
       if (graph->is_over() && !graph->failure) out.reason = "It is over; its results are still held.";
       out.details.push_back(std::to_string(graph->live_objects) + " of its objects are alive");

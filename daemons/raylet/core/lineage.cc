@@ -15,7 +15,8 @@ void Node::State::on(ObjectsEvicted& event) {
     uint32_t number = find_object(id);
     if (number == 0) continue;
     const Object& object = objects_[number];
-    if (object.state != ObjectState::kSealed || object.pins > 0 || !object.remakable || object.graph == 0) continue;
+    if (object.state != ObjectState::kSealed || object.pins > 0 || !object.remakable || object.graph == 0)
+      continue;
     // What is needed next and was made again and again is kept, or readers and makers would chase each other.
     const TaskRow& row = graphs_.at(object.graph).row(static_cast<uint32_t>(object.id.task));
     if (object.uses > 0 && row.attempt >= kRemadeInVainMax) continue;
@@ -91,10 +92,11 @@ void Node::State::remake(uint32_t number) {
             ++graph.block_of(edge.dep).live_sealed;
           } else if (graph.row(edge.dep).state == TaskState::kFailed) {
             // It ran again before, and in vain.
-            set_failed(input, graph.failure ? graph.failure
-                                            : make_failure(FailureCode::kObjectLost,
-                                                           "its input " + freed.id.hex() + " could not be made again",
-                                                           name_of(graph, row)));
+            set_failed(input, graph.failure
+                                  ? graph.failure
+                                  : make_failure(FailureCode::kObjectLost,
+                                                 "its input " + freed.id.hex() + " could not be made again",
+                                                 name_of(graph, row)));
           }
         }
       }

@@ -72,7 +72,8 @@ TEST_CASE("many tasks into one finish, and nothing but the wanted result stays")
   CHECK(node.ended.size() == 1);
 }
 
-TEST_CASE("a failed task cancels the rest of a fail_fast graph, and every wanted object answers with its failure") {
+TEST_CASE(
+    "a failed task cancels the rest of a fail_fast graph, and every wanted object answers with its failure") {
   DrivenNode node(2);
   node.submit(graph_of(7, "f").task().task().task({0}).task({1}).wanted(2).wanted(3));
   RequestId request = node.get({object(7, 2), object(7, 3)});

@@ -1,11 +1,13 @@
-// Scenarios of objects: values, the store, and what is made again: this happens to a node, so exactly that must be done.
+// Scenarios of objects: values, the store, and what is made again: this happens to a node, so exactly that must be
+// done.
 #include <catch2/catch.hpp>
 
 #include "daemons/raylet/core/node_scenes.h"
 
 namespace raylet {
 
-TEST_CASE("a result in the store is sealed before it is used, pinned for who gets it, and freed after the last pin") {
+TEST_CASE(
+    "a result in the store is sealed before it is used, pinned for who gets it, and freed after the last pin") {
   DrivenNode node(1);
   node.tell(StoreUsageChanged{1 << 30, 0});
   node.submit(graph_of(7, "f").task().task({0}).wanted(0));

@@ -156,7 +156,8 @@ struct Node::State {
   void on(ResultsArrived& event);
   void on(BatchesRetracted& event);
   void take_result(Worker& worker, Batch& batch, TaskResult& result);
-  bool results_are_sound(const Session& session, const Batch& batch, const ResultsArrived& event, std::string& why);
+  bool results_are_sound(const Session& session, const Batch& batch, const ResultsArrived& event,
+                         std::string& why);
   void requeue(Graph& graph, uint32_t task);
   void retry_or_fail(Graph& graph, uint32_t task, const FailurePtr& failure);
   void leave_batch(Worker& worker, Batch& batch, BatchEntry& entry);
@@ -212,8 +213,12 @@ struct Node::State {
   void fail_calls(Actor& actor);
   void name_persisted(Actor& actor, const Persisted& event);
   Actor* actor_of(const Graph& graph, const TaskRow& row);
-  bool is_creation(const TaskRow& row) const { return functions_[row.function].def.kind == FunctionDef::Kind::kActorClass; }
-  bool is_call(const Graph& graph, const TaskRow& row) const { return !graph.options[row.option].options.actor.is_nil(); }
+  bool is_creation(const TaskRow& row) const {
+    return functions_[row.function].def.kind == FunctionDef::Kind::kActorClass;
+  }
+  bool is_call(const Graph& graph, const TaskRow& row) const {
+    return !graph.options[row.option].options.actor.is_nil();
+  }
 
   // ---- slabs.cc: store memory
   void on(SlabAsked& event);

@@ -1,4 +1,5 @@
-// Scenarios of workers and drivers, and what their coming and going means: this happens to a node, so exactly that must be done.
+// Scenarios of workers and drivers, and what their coming and going means: this happens to a node, so exactly that
+// must be done.
 #include <catch2/catch.hpp>
 
 #include "daemons/raylet/core/node_scenes.h"

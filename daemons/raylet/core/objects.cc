@@ -34,7 +34,8 @@ uint32_t Node::State::need_object(Graph& graph, uint32_t task, uint32_t index) {
 
 uint32_t Node::State::find_object(const ObjectId& id) const {
   const Graph* graph = graphs_.find(id.graph);
-  if (graph != nullptr && graph->has_row(id.task)) return object_of(*graph, static_cast<uint32_t>(id.task), id.index);
+  if (graph != nullptr && graph->has_row(id.task))
+    return object_of(*graph, static_cast<uint32_t>(id.task), id.index);
   return objects_.find_loose(id);
 }
 

@@ -108,7 +108,8 @@ void Node::State::recount_inputs(Graph& graph, uint32_t task) {
     Object& object = objects_[number];
     if (object.state == ObjectState::kFailed && !failure) failure = object.failure;
     if (object.state == ObjectState::kLost) lost.push_back(number);
-    if (edge.is_external() && !object.is_over()) object.more().readers.push_back({graph.slot, task, graph.sequence});
+    if (edge.is_external() && !object.is_over())
+      object.more().readers.push_back({graph.slot, task, graph.sequence});
   });
   if (failure) {
     failing_.push_back({&graph, task, failure});
@@ -245,7 +246,8 @@ void Node::State::fail_task(Graph& graph, uint32_t task, const FailurePtr& failu
 void Node::State::fail_graph(Graph& graph, const FailurePtr& failure) {
   if (!graph.failure) graph.failure = failure;
   for (uint32_t task = 0; task < graph.arrived; ++task) {
-    if (graph.has_row(task) && graph.row(task).state < TaskState::kDone) failing_.push_back({&graph, task, failure});
+    if (graph.has_row(task) && graph.row(task).state < TaskState::kDone)
+      failing_.push_back({&graph, task, failure});
   }
 }
 

@@ -92,8 +92,9 @@ void Node::State::take_result(Worker& worker, Batch& batch, TaskResult& result) 
         // It was written into a store that died. The worker would go on writing there: a fresh one does not.
         if (worker.actor != nullptr) {
           row.state = TaskState::kWaiting;
-          fail_task(graph, task, make_failure(FailureCode::kObjectLost, "its result was lost with the object store",
-                                              name_of(graph, row)));
+          fail_task(graph, task,
+                    make_failure(FailureCode::kObjectLost, "its result was lost with the object store",
+                                 name_of(graph, row)));
           return;
         }
         if (row.attempt < UINT16_MAX) ++row.attempt;

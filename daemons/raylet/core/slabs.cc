@@ -18,7 +18,8 @@ void Node::State::on(SlabAsked& event) {
     Failure failure;
     failure.code = FailureCode::kObjectTooLarge;
     failure.message = "the object needs " + std::to_string(event.size_bytes) + " bytes and the object store has " +
-                      std::to_string(store_capacity_) + " in all; start the node with a larger --object-store-memory";
+                      std::to_string(store_capacity_) +
+                      " in all; start the node with a larger --object-store-memory";
     emit(GrantSlab{session->id, event.request, {}, {}, std::move(failure)});
     return;
   }
