@@ -1,4 +1,5 @@
 // Scenarios of graphs, from their arrival to their end: this happens to a node, so exactly that must be done.
+#include <algorithm>
 #include <catch2/catch.hpp>
 
 #include "daemons/raylet/core/node_scenes.h"
