@@ -26,7 +26,7 @@ as_root() {
 
 install_packages() {
   command -v dpkg-query >/dev/null 2>&1 ||
-    fail "expected Debian 12 (no dpkg-query here); elsewhere install the counterparts of deploy/packages.txt by hand"
+    fail "expected Debian 12 (no dpkg-query here); elsewhere install what deploy/packages.txt stands for by hand"
   wanted=$(sed 's/#.*//' "$@")
   # shellcheck disable=SC2086  # a list of words
   present=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null |

@@ -145,7 +145,8 @@ def layers(quick: bool) -> dict[str, object]:
         "client, oldest dask": lambda: pytest("client-oldest", oldest, ["client/tests"], [], 900),
         "examples": lambda: pytest("examples", newest, ["tests/examples"], ["--timeout=350"], 1200),
         "e2e": lambda: pytest("e2e", newest, ["tests/e2e"], [], 900),
-        "c++ under asan and ubsan": lambda: bazel("asan", SANITIZED, ["--config=asan", "--build_tests_only"], 1500),
+        "c++ under asan and ubsan":
+            lambda: bazel("asan", SANITIZED, ["--config=asan", "--build_tests_only"], 1500),
     }
     if quick:
         for slow in ("client, oldest dask", "c++ under asan and ubsan"):

@@ -18,7 +18,7 @@ from ray._wire import session_pb2 as wire
 
 
 class FakeSession:
-    """ray._graph_runner.GraphSession. Checks chunks as the raylet does; everything runs when the last one comes."""
+    """ray._graph_runner.GraphSession. Checks chunks as the raylet does; all runs when the last one comes."""
 
     def __init__(self) -> None:
         self.warned = Warned()

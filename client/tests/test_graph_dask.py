@@ -325,7 +325,8 @@ def test_collections(get):
 @both
 def test_reductions_rechunks_and_products_equal_dasks_own(get):
     x = da.random.RandomState(0).random_sample((100, 100), chunks=(25, 30))
-    for y in [(x + x.T - x.mean(0)).sum(), x.rechunk((50, 10)).std(axis=1), x @ x.T, da.linalg.qr(x.rechunk((50, 100)))[1]]:
+    triangle = da.linalg.qr(x.rechunk((50, 100)))[1]
+    for y in [(x + x.T - x.mean(0)).sum(), x.rechunk((50, 10)).std(axis=1), x @ x.T, triangle]:
         np.testing.assert_allclose(y.compute(scheduler=get), y.compute(scheduler="sync"))
 
 
@@ -370,7 +371,8 @@ def test_fused_tasks_are_one_task_and_run_as_one(get, graphs):
     fused = Task.fuse(a, b, c, d, DataNode("k", 100), key="fused")
     chain = Task.fuse(Task("p", note, TaskRef("fused")), Task("q", note, TaskRef("p")), key="chain")
     twice = Task.fuse(chain, Task("r", note, TaskRef("chain"), TaskRef("x")), key="twice")
-    graph = {"x": 1, "y": (inc, "x"), "fused": fused, "chain": chain, "twice": twice, "alias": Alias("alias", "twice")}
+    graph = {"x": 1, "y": (inc, "x"), "fused": fused, "chain": chain, "twice": twice}
+    graph["alias"] = Alias("alias", "twice")
     expected = dask.get({key: value for key, value in graph.items()}, ["fused", "chain", "alias"])
     before = graphs.task_count()
     assert get(graph, ["fused", "chain", "alias"]) == expected

@@ -17,7 +17,7 @@ MARK = "RAYLET_DEMO_NODE"
 
 
 class DemoNode:
-    """One node of two CPUs in a session directory of its own. Its processes are told by a mark in their environment."""
+    """One node of two CPUs in a session directory of its own. A mark in their environment tells its processes."""
 
     def __init__(self) -> None:
         self.session = Path(tempfile.gettempdir()) / f"raylet-demo-{os.getpid()}"

@@ -25,7 +25,8 @@ def draw_anomaly(climate: Any, path: Path) -> None:
         month["longitude"], month["latitude"], month, cmap="RdBu_r", vmin=-limit, vmax=limit, shading="nearest"
     )
     figure.colorbar(mesh, ax=map_axes, label="K")
-    map_axes.set_title(f"Sea surface temperature, difference from the month's mean, {str(month['time'].values)[:7]}")
+    when = str(month["time"].values)[:7]
+    map_axes.set_title(f"Sea surface temperature, difference from the month's mean, {when}")
     map_axes.set_xlabel("longitude")
     map_axes.set_ylabel("latitude")
     line_axes.plot(anomaly["time"], anomaly.mean(["latitude", "longitude"]))

@@ -160,7 +160,8 @@ def main() -> int:
     for contender in arguments.contender or EVERYONE + NULL + PLAIN:
         python = interpreter(contender)
         if python is None:
-            print(f"bench: {contender} is not installed here (deploy/bootstrap.sh --ray); left out", file=sys.stderr)
+            print(f"bench: {contender} is not installed here (deploy/bootstrap.sh --ray); left out",
+                  file=sys.stderr)
             continue
         results[contender] = run(contender, python, rows_of(contender, arguments.row))
 

@@ -97,7 +97,8 @@ def test_the_head_and_redis_are_started_again(node: Node, component: str) -> Non
     os.kill(before, signal.SIGKILL)
     wait_until(lambda: node.note()["pids"].get(component, before) != before, f"another {component}")
     wait_until(
-        lambda: (head := node.status()["head"]) is not None and head["redis_connected"], "the head to be well again"
+        lambda: (head := node.status()["head"]) is not None and head["redis_connected"],
+        "the head to be well again"
     )
     assert node.python(SQUARE).strip() == "[0, 1, 4, 9]"
 

@@ -82,8 +82,12 @@ except ValueError as error:
     assert driver.output().split() == ["5", "11", "taken"]
 
 
+def store_pids(node: Node) -> list[int]:
+    return [pid for pid, command in node.processes().items() if "plasma-store" in command.split(" ")[0]]
+
+
 def store_pid(node: Node) -> int:
-    (pid,) = [pid for pid, command in node.processes().items() if "plasma-store" in command.split(" ")[0]]
+    (pid,) = store_pids(node)
     return pid
 
 
@@ -100,13 +104,12 @@ print(int(ray.get(ray.put(np.ones(1_000_000))).sum()))
     for _ in range(2):
         before = store_pid(node)
         os.kill(before, signal.SIGKILL)
-        wait_until(lambda: [p for p, c in node.processes().items() if "plasma-store" in c.split(" ")[0] and p != before],
-                   "a new store", 10)
+        wait_until(lambda: set(store_pids(node)) - {before}, "a new store", 10)
         wait_until(lambda: node.status()["store_connected"], "it to be ready", 10)
     driver.go()
     assert driver.output().split() == EXPECTED + [str(sum(range(1_000_000))), "1000000"]
     # What was sealed before and freed after is free in the new store too.
-    wait_until(lambda: int(node.status().get("store", {}).get("sealed_bytes", 0)) == 0, "the store to be empty", 10)
+    wait_until(lambda: node.status()["store"]["sealed_bytes"] == 0, "the store to be empty", 10)
 
 
 @pytest.mark.timeout(90)
@@ -128,9 +131,9 @@ result = ray.get(value)
 print(result.min(), result.max())
 """)
     for round_number in range(0, 200, 40):
-        wait_until(lambda: (driver.directory / f"round.{round_number}").exists() or driver.process.poll() is not None,
-                   f"round {round_number}", 30)
-        wait_until(lambda: [p for p, c in node.processes().items() if "plasma-store" in c.split(" ")[0]], "a store", 10)
+        sign = driver.directory / f"round.{round_number}"
+        wait_until(lambda: sign.exists() or driver.process.poll() is not None, sign.name, 30)
+        wait_until(lambda: store_pids(node), "a store", 10)
         os.kill(store_pid(node), signal.SIGKILL)
     assert driver.output(60).split() == ["200.0", "200.0"]
 

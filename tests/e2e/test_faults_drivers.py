@@ -12,7 +12,8 @@ from conftest import Node, wait_until
 def redis_keys(node: Node) -> set[str]:
     """Every key of the node's Redis."""
     done = subprocess.run(
-        ["redis-cli", "-s", str(node.session / "redis.sock"), "--scan"], capture_output=True, text=True, timeout=10,
+        ["redis-cli", "-s", str(node.session / "redis.sock"), "--scan"],
+        capture_output=True, text=True, timeout=10,
     )
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
@@ -67,7 +68,8 @@ ray_dask_get(graph, "end")
     wait_until(lambda: redis_keys(node) == keys, f"no key to stay of {redis_keys(node) - keys}", 20)
     assert sorted(path.name for path in node.session.iterdir()) == files
     bound = [worker for worker in node.status().get("workers", []) if worker.get("job")]
-    wait_until(lambda: not [w for w in node.status().get("workers", []) if w.get("job")], f"no worker of {bound}", 20)
+    wait_until(lambda: not [w for w in node.status().get("workers", []) if w.get("job")],
+               f"no worker of {bound}", 20)
 
 
 @pytest.mark.timeout(90)
@@ -139,7 +141,8 @@ for i in range(16):
 closed = False
 for request in range(1, 2_000_000):
     try:
-        send_packet(sock, wire.ClientFrame(get=wire.Get(request=request, ids=b"".join(ids), values=True)).SerializeToString())
+        get = wire.Get(request=request, ids=b"".join(ids), values=True)
+        send_packet(sock, wire.ClientFrame(get=get).SerializeToString())
     except Exception:
         closed = True
         break
@@ -148,7 +151,8 @@ print("closed" if closed else "not closed", request)
     import sys
 
     done = subprocess.run(
-        [sys.executable, "-c", script, str(node.session / "raylet.sock")], env=node.environment, capture_output=True,
+        [sys.executable, "-c", script, str(node.session / "raylet.sock")],
+        env=node.environment, capture_output=True,
         text=True, timeout=80,
     )
     assert done.returncode == 0, done.stderr[-3000:]

@@ -73,6 +73,10 @@ class Peer:
         return self
 
 
+def wishing(resource: str, amount: float) -> wire.TaskOptions:
+    return wire.TaskOptions(resources=[common.ResourceAmount(name=resource, amount=amount)])
+
+
 def hello(**changes) -> wire.Hello:
     return wire.Hello(**{
         "protocol_version": 1, "role": wire.Hello.DRIVER, "python_version": platform.python_version(),
@@ -208,8 +212,8 @@ def chunk(**changes) -> wire.GraphChunk:
     {"dep_counts": [3], "deps": [0]},
     {"task_count": 2, "function_numbers": [1, 1], "group_sizes": [2], "dep_counts": [1, 1], "deps": [2, 0]},
     {"option_numbers": [4]},
-    {"options": [wire.TaskOptions(resources=[common.ResourceAmount(name="CPU", amount=-1)])], "option_numbers": [1]},
-    {"options": [wire.TaskOptions(resources=[common.ResourceAmount(name="CPU", amount=1e-9)])], "option_numbers": [1]},
+    {"options": [wishing("CPU", -1)], "option_numbers": [1]},
+    {"options": [wishing("CPU", 1e-9)], "option_numbers": [1]},
     {"wanted": [5]},
     {"task_count": 4_000_000_000},
 ], ids=lambda bad: "+".join(bad))
@@ -225,13 +229,13 @@ def test_a_chunk_that_makes_no_sense_is_refused(node: Node, witness: Peer, bad: 
         break
     failure = frame.refusal.failure if body == "refusal" else frame.graph_ended.failure
     assert failure.code != common.ERROR_NONE and failure.message, frame
-    wait_until(lambda: not [g for g in node.status().get("graphs", []) if g.get("state") == "running"], "no graph to run")
+    wait_until(lambda: all(graph["state"] != "running" for graph in node.status()["graphs"]), "no graph to run")
 
 
 @pytest.mark.timeout(60)
 def test_the_same_graph_twice_is_once(node: Node, witness: Peer) -> None:
     peer = Peer(node).greet()
-    message = chunk(options=[wire.TaskOptions(resources=[common.ResourceAmount(name="GPU", amount=9)])], option_numbers=[1])
+    message = chunk(options=[wishing("GPU", 9)], option_numbers=[1])
     peer.send(graph_chunk=message)
     peer.send(graph_chunk=message)
     name = message.graph.hex()
@@ -249,7 +253,8 @@ def test_only_workers_may_say_what_workers_say(node: Node, witness: Peer) -> Non
     peer = Peer(node).greet()
     for body in ({"results": wire.Results(batch=1, positions=[0], inline_values=[b"v"])},
                  {"blocked": wire.Blocked(blocked=True)}, {"output": wire.OutputLines(lines=["x"])},
-                 {"hello": hello()}, {"put_piece": wire.PutPiece(id=b"i" * 28, size_bytes=1, piece=b"x", last=True)}):
+                 {"hello": hello()},
+                 {"put_piece": wire.PutPiece(id=b"i" * 28, size_bytes=1, piece=b"x", last=True)}):
         peer.send(**body)
         assert peer.read("refusal").refusal.failure.code != common.ERROR_NONE
 

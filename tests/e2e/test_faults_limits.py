@@ -135,7 +135,8 @@ def test_a_raylet_whose_disk_is_full_says_so(tmp_path) -> None:
 def on_a_disk_of(options: str, directory: Path, command: list[str], node: Node) -> subprocess.CompletedProcess:
     """`command`, with a disk of its own at `directory`: a tmpfs that nobody else sees and that goes with it."""
     alone = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--map-root-user", "--mount"]
-    mount = ["sh", "-c", 'mount -t tmpfs -o "$1" small "$2" && shift 2 && exec "$@"', "mount", options, str(directory)]
+    mount = ["sh", "-c", 'mount -t tmpfs -o "$1" small "$2" && shift 2 && exec "$@"',
+             "mount", options, str(directory)]
     try:
         tried = subprocess.run([*alone, *mount, "true"], capture_output=True, text=True, timeout=20)
     except FileNotFoundError:
@@ -189,7 +190,8 @@ def test_metrics_and_timeline_follow_what_runs(idle_node: Node) -> None:
             return float(line.rsplit(" ", 1)[1])
 
         before = figure("raylet_tasks_finished_total")
-        idle_node.python("import ray; ray.init(); f = ray.remote(lambda: 1); ray.get([f.remote() for _ in range(50)])")
+        idle_node.python("import ray; ray.init(); f = ray.remote(lambda: 1); "
+                         "ray.get([f.remote() for _ in range(50)])")
         wait_until(lambda: figure("raylet_tasks_finished_total") == before + 50, "the counter to move")
         assert figure("raylet_store_up") == 1
         entries = stub.GetTimeline(raylet_pb2.GetTimelineRequest(), timeout=10).entries

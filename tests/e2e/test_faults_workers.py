@@ -117,7 +117,8 @@ def test_a_zygote_that_is_killed_is_started_again(node: Node, drive) -> None:
         named = [pid for pid, command in node.processes().items() if "ray._worker.zygote" in command]
         return [pid for pid in named if Path(f"/proc/{pid}/comm").read_text().strip() != "ray-worker"]
 
-    wait_until(lambda: len(node.status().get("workers", [])) == 2 and len(zygotes()) == 1, "a zygote and its workers")
+    wait_until(lambda: len(node.status().get("workers", [])) == 2 and len(zygotes()) == 1,
+               "a zygote and its workers")
     (zygote,) = zygotes()
     os.kill(zygote, signal.SIGKILL)
     driver = drive("""

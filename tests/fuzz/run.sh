@@ -11,7 +11,8 @@ set -eu
 cd "$(dirname "$0")/../.."
 seconds=${1:-30}
 [ $# -gt 0 ] && shift
-targets=${*:-client_frame_fuzz graph_chunk_fuzz packet_stream_fuzz store_command_fuzz head_record_fuzz head_request_fuzz}
+sessions="client_frame_fuzz graph_chunk_fuzz packet_stream_fuzz"
+targets=${*:-$sessions store_command_fuzz head_record_fuzz head_request_fuzz}
 out=build/fuzz
 jobs=${FUZZ_JOBS:-2}
 
@@ -75,8 +76,8 @@ for target in $targets; do
   log="$out/$target.log"
   length=8192
   [ "$target" = store_command_fuzz ] && length=1024  # every step of it checks all tables
-  if "$out/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=$length -print_final_stats=1 \
-    -artifact_prefix="$out/findings/$target/" "$out/corpus/$target" >"$log" 2>&1; then
+  if "$out/$target" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -max_len=$length \
+    -print_final_stats=1 -artifact_prefix="$out/findings/$target/" "$out/corpus/$target" >"$log" 2>&1; then
     echo "ok   $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s," \
       "$(grep -o 'cov: [0-9]*' "$log" | tail -1)"
   else

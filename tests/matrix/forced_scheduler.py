@@ -56,7 +56,7 @@ def _force() -> None:
 _force()
 
 
-# ------------------------------------------------------------ what Dask's own conftest.py outside of the package has
+# ---------------------------------------------------- what Dask's own conftest.py outside of the package has
 
 _BRINGS_CONFTEST = importlib.util.find_spec("dask.conftest") is not None
 

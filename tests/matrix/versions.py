@@ -32,8 +32,8 @@ VERSIONS = (
 
 # What the client needs, and what its tests and Dask's suite do.
 _ALWAYS = (
-    "cloudpickle", "protobuf", "grpcio", "psutil", "pytest<10", "pytest-timeout", "hypothesis", "jinja2", "setuptools<81",
-    "fsspec", "partd",
+    "cloudpickle", "protobuf", "grpcio", "psutil", "pytest<10", "pytest-timeout", "hypothesis", "jinja2",
+    "setuptools<81", "fsspec", "partd",
 )
 
 
@@ -63,7 +63,8 @@ def environment(version: Version, python: str) -> Tuple[Optional[Path], str]:
     if not stamp.exists() or stamp.read_text() != wanted:
         for command in (
             [program, "-m", "venv", str(directory)],
-            [str(directory / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *packages],
+            [str(directory / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check",
+             *packages],
         ):
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_INSTALL_LIMIT_S

@@ -102,7 +102,8 @@ MUTANTS = [
         "a name is granted twice: the head does not look who has it, nor the node",
         "gcs/cluster_names.cc",
         "if (const NameRecord* known = names.find(record.name_space, record.name)) {",
-        "if (const NameRecord* known = names.find(record.name_space, record.name); known && known->actor == record.actor) {",
+        "if (const NameRecord* known = names.find(record.name_space, record.name);\n"
+        "    known && known->actor == record.actor) {",
     ),
 ]
 

@@ -24,7 +24,8 @@ LINE_CHARACTERS_MAX = dict.fromkeys((".h", ".cc", ".proto", ".py", ".sh"), 115) 
 BANNED_IN_CORES = {
     r"\bstd::chrono::\w+_clock\b": "time is an argument (protocol/words/time.h)",
     r"\b(?:std::)?(?:time|clock_gettime|gettimeofday|clock)\s*\(": "time is an argument (protocol/words/time.h)",
-    r"\b(?:std::)?s?rand\s*\(|\bstd::(?:random_device|mt19937)": "randomness is an argument (protocol/words/rng.h)",
+    r"\b(?:std::)?s?rand\s*\(|\bstd::(?:random_device|mt19937)":
+        "randomness is an argument (protocol/words/rng.h)",
     r"\bgetenv\s*\(": "options are arguments",
     r"\bstd::j?thread\b|\bstd::(?:recursive_|shared_)?mutex\b|\bstd::atomic\b": "a core is single-threaded",
     r"\bthread_local\b": "a core has no globals",

@@ -220,7 +220,8 @@ void Node::State::finish_task(Graph& graph, uint32_t task, const Session& by, Ta
 }
 
 // A graph without fail_fast lets go of its blocks one by one, so no row of it may be named by a block that can
-// outlive it: lists of readers are for tasks that have not ended, and what a task made is an object to its readers.
+// outlive it: lists of readers are for tasks that have not ended, and what a task made is an object to its
+// readers.
 void Node::State::detach_readers(Graph& graph, uint32_t task) {
   if (graph.fail_fast) return;
   TaskRow& producer = graph.row(task);
