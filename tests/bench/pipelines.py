@@ -42,7 +42,7 @@ def make_files(directory: Path, files: int) -> list[Path]:
 
 
 def climate_files(contender: Any, files: int) -> Iterator[Sample]:
-    """Load each file in chunks, smooth it over the chunks' edges, write it to zarr: a graph of its own for each."""
+    """Load each file in chunks, smooth it over the chunks' edges, write it to zarr: one graph for each."""
     import xarray as xr
 
     def one(path: Path) -> Path:

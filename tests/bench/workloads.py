@@ -205,7 +205,8 @@ def summary(part: Any) -> Any:
 
     index = part.index
     return pd.DataFrame(
-        {"rows": [len(part)], "low": [index.min()], "high": [index.max()], "sorted": [index.is_monotonic_increasing]}
+        {"rows": [len(part)], "low": [index.min()], "high": [index.max()],
+         "sorted": [index.is_monotonic_increasing]}
     )
 
 

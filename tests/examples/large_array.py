@@ -1,4 +1,4 @@
-"""x + x.T - x.mean(axis=0) of 10,000 by 10,000: 800 MB of input, of which no process here holds more than a row."""
+"""x + x.T - x.mean(axis=0) of 10,000 by 10,000: 800 MB of input, of which no process holds more than a row."""
 
 import dask.array as da
 import ray

@@ -90,7 +90,8 @@ def run_module(
     only_file = outcomes.with_suffix(".only")
     for _ in range(CRASHES_MAX):
         environment = {
-            **os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT / 'client'}", "RAYLET_MATRIX_SCHEDULER": scheduler,
+            **os.environ, "PYTHONPATH": f"{HERE}{os.pathsep}{ROOT / 'client'}",
+            "RAYLET_MATRIX_SCHEDULER": scheduler,
             "RAYLET_MATRIX_OUTCOMES": str(outcomes), "MPLBACKEND": "Agg",
         }
         if only is not None:
