@@ -69,6 +69,10 @@ class Node:
     def pid(self, component: str) -> int:
         return self.note()["pids"][component]
 
+    def is_back(self, component: str, before: int) -> bool:
+        """It was started again after process `before` died. (In between it has no process.)"""
+        return self.note()["pids"].get(component, before) != before
+
     def status(self) -> dict:
         done = self.raylet("status", "--json")
         assert done.returncode == 0, done.stderr

@@ -40,10 +40,10 @@ def test_a_running_graph_outlives_the_kill_of_the_head_or_its_redis(node: Node, 
     driver.pids_at("stay", 2)
     before = node.pid(component)
     os.kill(before, signal.SIGKILL)
-    wait_until(lambda: not Path(f"/proc/{before}").exists() or node.pid(component) != before, "its death", 10)
+    wait_until(lambda: not Path(f"/proc/{before}").exists() or node.is_back(component, before), "its death", 10)
     driver.go()
     assert driver.output().split() == EXPECTED
-    wait_until(lambda: node.pid(component) != before, "it to be started again", 20)
+    wait_until(lambda: node.is_back(component, before), "it to be started again", 20)
     wait_until(lambda: node.status()["head_connected"], "the raylet to be back with the head", 20)
     assert node.python("import ray; ray.init(); print(len(ray.nodes()))").strip() == "1"
 
@@ -75,7 +75,7 @@ except ValueError as error:
     for pid in old.values():
         os.kill(pid, signal.SIGKILL)
     for component, pid in old.items():
-        wait_until(lambda: node.pid(component) != pid, f"{component} to be started again", 20)
+        wait_until(lambda: node.is_back(component, pid), f"{component} to be started again", 20)
     wait_until(lambda: node.status()["head_connected"], "the raylet to be back with the head", 20)
     assert redis_keys(node) >= {key for key in keys if "name" in key}
     driver.go()
