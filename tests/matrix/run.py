@@ -33,6 +33,9 @@ MODULE_LIMIT_S = 1800
 CRASHES_MAX = 5  # of one module, before it is given up
 CLIENT_TESTS_LIMIT_S = 1200
 
+# GPUs, and tests that bring a scheduler of their own as an object, which nothing can take the place of.
+NOT_OURS = ("test_cupy", "test_distributed")
+
 
 class Lost(NamedTuple):
     id: str
@@ -61,7 +64,7 @@ def package_of(python: Path, package: str) -> Tuple[Path, str]:
 def modules_of(package: Path, chosen: List[str]) -> List[Path]:
     """Test modules, largest concept first as the file system has them; `chosen` are parts of their paths."""
     found = sorted(package.glob("**/tests/test_*.py"))
-    found = [path for path in found if not path.name.startswith("test_cupy")]
+    found = [path for path in found if not path.name.startswith(NOT_OURS)]
     if chosen:
         found = [path for path in found if any(part in str(path) for part in chosen)]
     return found
