@@ -92,14 +92,17 @@ struct Job {
     int32_t priority = 0;
     std::set<Lane*, LaneOrder> lanes;
     Lack lack = Lack::kNothing;
+    bool needs_worker = false;  // it has lacked a worker: though others take its room, it needs one to be served
     Instant lacks_since{INT64_MAX};
 
     void lacks(Lack what, Instant now) {
       lack = what;
+      needs_worker = needs_worker || what == Lack::kWorker;
       lacks_since = std::min(lacks_since, now);
     }
     void lacks_nothing() {
       lack = Lack::kNothing;
+      needs_worker = false;
       lacks_since = Instant{INT64_MAX};
     }
   };

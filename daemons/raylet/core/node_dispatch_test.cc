@@ -81,6 +81,30 @@ TEST_CASE("a job that waits for a worker of its own gets one, and holds nobody u
   CHECK(node.ended.contains(GraphId{0, 9}));
 }
 
+TEST_CASE("nobody is held up for a task that has room and lacks only a worker of its job") {
+  NodeOptions options = options_with(1);
+  options.blocked_workers_per_slot_max = 1;
+  NodeHarness node(options);
+  SessionId first = node.driver(1);
+  SessionId second = node.driver(2);
+  node.submit(first, graph_of(7, "outer").task().wanted(0));
+  node.tell(WorkerBlocked{node.workers.at(node.running.front().worker.number), true});
+  ChunkBuilder others = graph_of(8, "other");
+  for (int i = 0; i < 20; ++i) others.task();
+  node.submit(second, others);
+  node.answers_starts = false;  // the machine is slow
+  node.submit(first, graph_of(9, "inner").task().wanted(0));
+  for (int seconds = 0; seconds < 30; ++seconds) {
+    node.pass(std::chrono::seconds(1));
+    auto now_running = node.running;
+    for (const auto& task : now_running) {
+      if (task.function == "other") node.finish(task, "v", 1'000'000);
+    }
+  }
+  CHECK(node.ended.contains(GraphId{0, 8}));
+  CHECK(!node.ended.contains(GraphId{0, 9}));
+}
+
 TEST_CASE("a task that could run at once and waits for a worker says so") {
   NodeOptions options = options_with(1);
   options.blocked_workers_per_slot_max = 0;
@@ -92,6 +116,25 @@ TEST_CASE("a task that could run at once and waits for a worker says so") {
   node.tell(WorkerBlocked{node.workers.at(node.running.front().worker.number), true});
   node.submit(second, graph_of(8, "other").task().wanted(0));
   CHECK(node.explain(object(8, 0).hex()).reason.find("waits for a worker of its job") != std::string::npos);
+}
+
+TEST_CASE("a kind of task that waits for room is given it also while another job's kinds come and go") {
+  DrivenNode node(2);
+  SessionId other = node.driver(2);
+  ChunkBuilder small = graph_of(7, "small");
+  for (int i = 0; i < 40; ++i) small.task();
+  node.submit(small);
+  ChunkBuilder large(8);
+  uint32_t option = large.option(wishing(2));
+  node.submit(other, large.function(2, "large").task({}, 2, 1, option).wanted(0));
+  for (uint64_t i = 0; i < 30 && node.running.front().function != "large"; ++i) {
+    node.pass(std::chrono::seconds(1));
+    ChunkBuilder passing(100 + i);
+    uint32_t half = passing.option(wishing(0.5));
+    node.submit(passing.function(3, "passing").task({}, 3, 1, half));
+    node.finish(node.running.front(), "v", 1'000'000);
+  }
+  CHECK(node.running.front().function == "large");
 }
 
 }  // namespace raylet

@@ -92,6 +92,7 @@ class NodeHarness {
   bool validates = true;
   bool answers_persist = true;
   bool answers_leases = true;
+  bool answers_starts = true;  // workers that were not answered for never arrive
   std::vector<Effect> seen;  // everything since the last clear
 
   // ---- driving
@@ -236,7 +237,7 @@ class NodeHarness {
     if (auto* start = std::get_if<StartWorker>(&effect)) {
       SessionId session{next_session++};
       workers[start->worker.number] = session;
-      replies.push_back(WorkerArrived{session, start->worker, 100 + start->worker.number});
+      if (answers_starts) replies.push_back(WorkerArrived{session, start->worker, 100 + start->worker.number});
     } else if (auto* send = std::get_if<SendBatch>(&effect)) {
       for (const FunctionDef& def : send->functions) function_names[def.number] = def.name;
       for (uint32_t i = 0; i < send->tasks.size(); ++i) {

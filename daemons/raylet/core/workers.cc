@@ -11,6 +11,12 @@ constexpr uint32_t kStartsFailedMax = 5;  // in a row, before what waits for a w
 constexpr Duration kSpareIdleMax = std::chrono::seconds(2);
 constexpr uint32_t kSmallTaskWorkersPerSlot = 4;  // for tasks that take less than a CPU
 constexpr Duration kStartPause = std::chrono::milliseconds(200);
+
+bool lacks_resources(const Job& job) {
+  return std::any_of(job.shapes.begin(), job.shapes.end(), [](const auto& of_shape) {
+    return of_shape.lack == Job::ShapeLanes::Lack::kResources;
+  });
+}
 }  // namespace
 
 Worker& Node::State::start_worker(const JobId& job) {
@@ -66,7 +72,8 @@ void Node::State::start_workers() {
         ready += lane->queue.size();
         if (ready > slots) break;
       }
-      if (!of_shape.lanes.empty() && has_room_for(shapes_[of_shape.shape])) fits = true;
+      if (of_shape.lanes.empty()) continue;
+      fits = fits || of_shape.needs_worker || has_room_for(shapes_[of_shape.shape]);
     }
     if (!fits) continue;
     uint32_t serving = 0, coming = 0;
@@ -111,6 +118,10 @@ void Node::State::rebalance() {
   for (auto& [number, worker] : workers_) {
     if (able <= options_.worker_slots) break;
     if (worker->state != Worker::State::kIdle || worker->stopping || worker->is_actor()) continue;
+    // Once its job has the room that others take up now, it would have to wait for a worker again.
+    auto starter = jobs_.find(worker->started_for);
+    const Job* job = worker->job != nullptr || starter == jobs_.end() ? worker->job : starter->second.get();
+    if (job != nullptr && lacks_resources(*job)) continue;
     if (now_ - worker->since < kSpareIdleMax) {
       wake_by(worker->since + kSpareIdleMax);
       continue;
