@@ -19,7 +19,7 @@ PYTHON_FOR ?=
 SIM_SEEDS ?= 300
 FUZZ_SECONDS ?= 30
 
-.PHONY: help bootstrap proto build programs python test demo bench sim sim-mutants asan tsan fuzz clean distclean
+.PHONY: help bootstrap proto build programs python test test-matrix demo bench sim sim-mutants asan tsan fuzz clean distclean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F"|" '{ printf "%-20s %s\n", $$1, $$2 }'

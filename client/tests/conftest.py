@@ -26,12 +26,25 @@ def cluster(request: pytest.FixtureRequest, shared_node: object) -> Iterator[obj
     """Connected to the shared node, by the unix socket or by gRPC alone."""
     import ray
 
-    if request.param == "local":
-        address = str(shared_node.directory)
-    else:
-        address = shared_node.description["raylet_address"]
-    yield ray.init(address)
+    yield ray.init(_address(shared_node, request.param))
     ray.shutdown()
+
+
+@pytest.fixture(scope="module", params=["stand-in", "local", "grpc"])
+def carrier(request: pytest.FixtureRequest) -> Iterator[str]:
+    """As cluster, for all of a module; "stand-in" is connected to nothing."""
+    import ray
+
+    if request.param == "stand-in":
+        yield request.param
+        return
+    ray.init(_address(request.getfixturevalue("shared_node"), request.param))
+    yield request.param
+    ray.shutdown()
+
+
+def _address(node: object, carrier: str) -> str:
+    return node.description["raylet_address"] if carrier == "grpc" else str(node.directory)
 
 
 @pytest.fixture

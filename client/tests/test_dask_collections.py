@@ -23,19 +23,6 @@ from ray.util.dask import (
 )
 
 
-@pytest.fixture(scope="module", params=["stand-in", "local", "grpc"])
-def carrier(request):
-    """Connected to a node over its socket or over gRPC alone, or not at all."""
-    if request.param == "stand-in":
-        yield request.param
-        return
-    node = request.getfixturevalue("shared_node")
-    over_grpc = request.param == "grpc"
-    ray.init(node.description["raylet_address"] if over_grpc else str(node.directory))
-    yield request.param
-    ray.shutdown()
-
-
 @pytest.fixture
 def put(carrier, monkeypatch):
     """Raylet is Dask's scheduler; gives what makes an object of a value."""

@@ -14,24 +14,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import ray
 import ray.util.dask._scheduler as scheduler
 from graph_fake import FakeSession
 from ray.util.dask import _shuffle, enable_dask_on_ray, ray_dask_get
 
 ROWS = 3000
 METHOD = "shuffle_method" if hasattr(dask.base, "collections_to_expr") else "shuffle"
-
-
-@pytest.fixture(scope="module", params=["stand-in", "local", "grpc"])
-def carrier(request):
-    if request.param == "stand-in":
-        yield request.param
-        return
-    node = request.getfixturevalue("shared_node")
-    ray.init(node.description["raylet_address"] if request.param == "grpc" else str(node.directory))
-    yield request.param
-    ray.shutdown()
 
 
 @pytest.fixture(autouse=True)
