@@ -47,6 +47,11 @@ class References:
             if not count:
                 self._held.append(id)
 
+    def unpin(self, id: bytes) -> None:
+        """Let go of an object that was delivered as pinned and will not be looked at."""
+        self.pins += 1
+        self.unpinned.append(id)
+
     def count(self, id: bytes) -> int:
         """References to the object that are alive in this process, dropped ones included until drain()."""
         return self._counts.get(id, 0)

@@ -7,6 +7,7 @@ import socket
 import time
 
 import cloudpickle
+import numpy as np
 import pytest
 
 from ray._calls import INPUTS, dep
@@ -15,6 +16,7 @@ from ray._serialize import deserialize, serialize
 from ray._wire import common_pb2, session_pb2 as wire
 
 GRAPH = b"g" * 16
+STORED = b"s" * 28
 
 
 class Worker:
@@ -92,6 +94,26 @@ class Worker:
         batch.groups.append(wire.TaskGroup(number=group, blob=blob))
         return batch
 
+    def store(self, value: object) -> wire.RunBatch:
+        """What a batch says of a value in the store: the parts that name it as its only located input."""
+        data = serialize(value).to_bytes()
+        descriptor = os.memfd_create("segment")
+        os.pwrite(descriptor, data, 0)
+        segment = wire.ServerFrame(segment=wire.SegmentDef(segment=1, size_bytes=len(data)))
+        send_packet(self.socket, segment.SerializeToString(), descriptor)
+        os.close(descriptor)
+        at = common_pb2.Location(segment=1, offset=0, size_bytes=len(data))
+        return wire.RunBatch(located_inputs=[at], located_ids=STORED)
+
+    def unpins(self, frames: list) -> int:
+        """How often the value in the store is unpinned by these frames."""
+        total = 0
+        for frame in frames:
+            if frame.WhichOneof("body") == "references" and frame.references.unpinned:
+                assert frame.references.unpinned == STORED
+                total += sum(frame.references.unpin_counts) or 1
+        return total
+
     def close(self) -> None:
         self.socket.close()
         os.waitpid(self.pid, 0)
@@ -147,6 +169,62 @@ def test_what_needs_a_failed_task_of_the_batch_is_handed_back(worker):
     failure = found[0][1]
     assert failure.code == common_pb2.TASK_RAISED and failure.pid == worker.pid
     assert isinstance(deserialize(failure.cause), ValueError) and "in fail" in failure.traceback
+
+
+def frames_of(worker, tasks: int) -> list:
+    """All frames up to the one that reports the last of so many tasks, and what comes while it is idle."""
+    frames, reported = [], 0
+    while reported < tasks:
+        frames += worker.read_until("results")
+        reported += len(frames[-1].results.positions)
+    worker.socket.settimeout(1.5)
+    try:
+        while True:
+            frames.append(worker.read())
+    except OSError:
+        worker.socket.settimeout(30)
+        return frames
+
+
+def test_what_several_tasks_of_a_batch_read_in_the_store_is_unpinned_once_after_the_last(worker):
+    batch = worker.batch([(len, INPUTS), (sum, INPUTS), (nap, (0.1,)), (max, INPUTS)])
+    batch.MergeFrom(worker.store(np.arange(7_000)))
+    batch.input_counts.extend([1, 1, 0, 1])
+    batch.inputs.extend([wire.INPUT_LOCATED] * 3)
+    worker.send(run_batch=batch)
+    frames = frames_of(worker, 4)
+    last = max(number for number, frame in enumerate(frames) if frame.WhichOneof("body") == "results")
+    assert list(frames[last].results.positions) == [3]
+    assert worker.unpins(frames[:last]) == 0
+    assert worker.unpins(frames[last:]) == 1
+
+
+def test_a_view_that_a_later_task_of_the_batch_needs_keeps_its_memory_pinned(worker):
+    batch = worker.batch([(np.ravel, INPUTS), (len, INPUTS), (nap, (0.1,)), (sum, INPUTS)])
+    batch.MergeFrom(worker.store(np.arange(7_000)))
+    batch.input_counts.extend([1, 1, 0, 1])
+    batch.inputs.extend([wire.INPUT_LOCATED] * 2 + [4 * (0 << 8) + wire.INPUT_EARLIER])
+    worker.send(run_batch=batch)
+    frames = [worker.read()]
+    while frames[-1].WhichOneof("body") != "results" or 1 not in frames[-1].results.positions:
+        if frames[-1].WhichOneof("body") == "lease_slab":
+            pytest.fail("the view was to fit into the report")
+        frames.append(worker.read())
+    rest = frames_of(worker, 2)
+    last = max(number for number, frame in enumerate(rest) if frame.WhichOneof("body") == "results")
+    assert worker.unpins(frames + rest[:last]) == 0
+    assert worker.unpins(rest[last:]) == 1
+
+
+def test_what_tasks_that_are_handed_back_were_to_read_is_unpinned_once(worker):
+    taken_back = worker.batch([(double, (1,))])
+    batch = worker.batch([(len, INPUTS), (sum, INPUTS)], follows=taken_back.batch)
+    batch.MergeFrom(worker.store(np.arange(7_000)))
+    batch.input_counts.extend([1, 1])
+    batch.inputs.extend([wire.INPUT_LOCATED] * 2)
+    worker.send(run_batch=batch)
+    frames = frames_of(worker, 2)
+    assert worker.unpins(frames) == 1
 
 
 def test_a_batch_behind_one_that_was_taken_back_is_handed_back_but_its_functions_stay(worker):

@@ -19,7 +19,7 @@ from ray._session import Session
 from ray._wire import session_pb2 as wire
 from ray._worker.actors import Actor
 from ray._worker.code import Function, Group
-from ray._worker.inputs import Inputs, are_shared, unpin
+from ray._worker.inputs import Inputs, are_shared
 from ray._worker.iterators import LAZY_TYPES, delivered
 from ray._worker.outcomes import Outcomes, cancelled_failure
 from ray._worker.reports import FAILED, HANDED_BACK, Reports
@@ -64,6 +64,7 @@ class Execution:
         self._functions: Dict[int, Function] = {}
         self._groups: Dict[int, Group] = {}
         self._batches: Deque[wire.RunBatch] = deque()
+        self._inputs: Any = None  # of the running batch
         self._last_read = 0
         self._outcomes = Outcomes(session)
         self._actor = Actor(session, self.running)
@@ -97,7 +98,7 @@ class Execution:
         if batch.HasField("setup"):
             self._set_up(batch.setup)
         if gap or (self._blocked and not self._actor.lives_here):
-            self._hand_back(batch, 0)
+            self._hand_back(batch, 0, self._inputs_of(batch))
         else:
             self._batches.append(batch)
 
@@ -118,13 +119,16 @@ class Execution:
                     file=sys.__stderr__, flush=True,
                 )
 
-    def _hand_back(self, batch: wire.RunBatch, first: int) -> None:
+    def _inputs_of(self, batch: wire.RunBatch) -> Inputs:
+        return Inputs(self._session, batch, list(batch.inputs))
+
+    def _hand_back(self, batch: wire.RunBatch, first: int, inputs: Inputs) -> None:
         """Never started: give the tasks from `first` on to someone else."""
         count = len(batch.tasks)
         if first >= count:
             return
         positions = list(range(first, count))
-        unpin(self._session, batch, positions)
+        inputs.skip(first)
         self._session.send(
             wire.ClientFrame(
                 results=wire.Results(
@@ -151,9 +155,10 @@ class Execution:
         end, running.end = running.end, running.position + 1
         if end > running.end:
             self._session.flush()
-            self._hand_back(running.batch, running.end)
+            self._hand_back(running.batch, running.end, self._inputs)
         while self._batches:
-            self._hand_back(self._batches.popleft(), 0)
+            batch = self._batches.popleft()
+            self._hand_back(batch, 0, self._inputs_of(batch))
 
     def unblock(self) -> None:
         if self._blocked:
@@ -178,7 +183,7 @@ class Execution:
         return_counts = list(batch.return_counts)
         name_numbers = list(batch.name_numbers)
         all_encoded = list(batch.inputs)
-        inputs = Inputs(session, batch, all_encoded)
+        inputs = self._inputs = Inputs(session, batch, all_encoded)
         kept, kept_positions = inputs.kept, inputs.kept_positions
         names = batch.names
         input_at = 0
@@ -199,7 +204,7 @@ class Execution:
             encoded = all_encoded[input_at : input_at + input_count] if input_count else ()
             input_at += input_count
             if running.cancelled and (batch.batch, position) in running.cancelled:
-                unpin(session, batch, [position])
+                inputs.done_with(encoded)
                 reports.add_failure(position, FAILED, cancelled_failure(running.name))
                 position += 1
                 continue
@@ -216,6 +221,8 @@ class Execution:
                     if missing:
                         running.in_user_code = False
                         reports.add_failure(position, HANDED_BACK, None)
+                        values = []
+                        inputs.done_with(encoded)
                         position += 1
                         continue
                 if function.kind == _FUNCTION:
@@ -233,7 +240,8 @@ class Execution:
                         if not are_shared(encoded):
                             running.in_user_code = False
                             reports.add_failure(position, HANDED_BACK, None)
-                            inputs.located.clear()
+                            values = []
+                            inputs.done_with(encoded)
                             position += 1
                             continue
                         del error
@@ -273,7 +281,7 @@ class Execution:
                 del error
             values = entry = None  # type: ignore[assignment]
             if encoded:
-                inputs.located.clear()
+                inputs.done_with(encoded)
             mean = function.mean_ns
             function.mean_ns = duration_ns if mean < 0 else (3 * mean + duration_ns) // 4
             if session.pending_calls is not None:
@@ -285,7 +293,7 @@ class Execution:
             position += 1
         self._report()
         running.name = ""
-        running.batch = None
+        running.batch = self._inputs = None
         running.parent = None
 
     def _report(self) -> None:

@@ -1,4 +1,9 @@
-"""Inputs: the values that a batch's tasks are given, read from where the raylet says they are."""
+"""Inputs: the values that a batch's tasks are given, read from where the raylet says they are.
+
+The raylet pins each object in the store that a batch names once for the whole batch, however many of its tasks
+need it. What always holds: it is unpinned once, after the last of these tasks was done or given back and nothing
+made of its memory is left; so done_with() is called exactly once for each task of the batch, run or not.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +41,9 @@ class Kept:
 class Inputs:
     """Of one batch. `kept` has results of tasks of this batch that later ones of it need, by position."""
 
-    __slots__ = ("kept", "kept_positions", "located", "_session", "_batch", "_inline", "_encoded", "_uses")
+    __slots__ = (
+        "kept", "kept_positions", "_session", "_batch", "_inline", "_encoded", "_uses", "_located", "_wanted",
+    )
 
     def __init__(self, session: Session, batch: wire.RunBatch, encoded: List[int]) -> None:
         self._session = session
@@ -45,8 +52,11 @@ class Inputs:
         self._encoded = encoded
         self._uses: Optional[Counter] = None
         self.kept: Dict[int, List[Any]] = {}
-        # Where the running task's large inputs are, by index; to be cleared when it is done.
-        self.located: Dict[int, Located] = {}
+        # By index: large inputs that were looked at, and how often tasks that are not done yet name each.
+        self._located: Dict[int, Located] = {}
+        self._wanted: Dict[int, int] = {}
+        if batch.located_inputs:
+            self._wanted = Counter([one >> 2 for one in encoded if one & 3 == wire.INPUT_LOCATED])
         self.kept_positions = {one >> 10 for one in encoded if one & 3 == wire.INPUT_EARLIER}
 
     def keep(self, position: int, values: Sequence[Any], serialized: Sequence[Any]) -> None:
@@ -94,36 +104,36 @@ class Inputs:
                 ) from error
         return missing
 
+    def done_with(self, encoded: Sequence[int]) -> None:
+        """The task with these inputs has run, or will not run here."""
+        wanted = self._wanted
+        if not wanted:
+            return
+        for one in encoded:
+            if one & 3 == wire.INPUT_LOCATED:
+                index = one >> 2
+                wanted[index] -= 1
+                if not wanted[index] and self._located.pop(index, None) is None:
+                    self._session.references.unpin(self._id(index))
+
+    def skip(self, first: int) -> None:
+        """The tasks from position `first` on will not run here."""
+        if self._wanted:
+            self.done_with(self._encoded[sum(self._batch.input_counts[:first]) :])
+
     def _locate(self, index: int) -> Located:
-        found = self.located.get(index)
+        found = self._located.get(index)
         if found is None:
-            batch = self._batch
-            at = batch.located_inputs[index]
-            id = batch.located_ids[ID_BYTES * index : ID_BYTES * (index + 1)]
-            found = self.located[index] = self._session.store.locate(
-                id, at.segment, at.offset, at.size_bytes
+            at = self._batch.located_inputs[index]
+            found = self._located[index] = self._session.store.locate(
+                self._id(index), at.segment, at.offset, at.size_bytes
             )
         return found
+
+    def _id(self, index: int) -> bytes:
+        return self._batch.located_ids[ID_BYTES * index : ID_BYTES * (index + 1)]
 
 
 def are_shared(encoded: Sequence[int]) -> bool:
     """Whether nothing that the task was given is its alone, so that it can be given all of it again."""
     return all(one & 3 != wire.INPUT_EARLIER for one in encoded)
-
-
-def unpin(session: Session, batch: wire.RunBatch, positions: List[int]) -> None:
-    """The inputs of tasks that will not run here were pinned all the same."""
-    if not batch.located_inputs:
-        return
-    references = session.references
-    starts = [0]
-    for count in batch.input_counts or [0] * len(batch.tasks):
-        starts.append(starts[-1] + count)
-    for position in positions:
-        for encoded in batch.inputs[starts[position] : starts[position + 1]]:
-            if encoded & 3 == wire.INPUT_LOCATED:
-                number = encoded >> 2
-                references.pins += 1
-                references.unpinned.append(
-                    batch.located_ids[ID_BYTES * number : ID_BYTES * (number + 1)]
-                )

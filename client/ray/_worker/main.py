@@ -86,6 +86,7 @@ def _work(session: Session, execution: Execution) -> None:
         if batch is not None:
             execution.run_batch(batch)
             continue
+        session.flush()  # what died with the last batch, or was not needed after all
         try:
             waiting.lead_once(read_one)
         except (PeerGone, PacketError, OSError):
