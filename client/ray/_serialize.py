@@ -20,6 +20,8 @@ from typing import Any, Callable, List, Optional, Sequence, Tuple
 
 import cloudpickle
 
+from ray import _ufuncs
+
 MAGIC = 0x52565031
 KIND_PICKLE = 0
 KIND_RAW = 1
@@ -189,6 +191,7 @@ def _forget(buffer_callback: Callable) -> None:
 
 def _dump_by_value(value: Any, buffer_callback: Optional[Callable], pickler: type) -> bytes:
     file = io.BytesIO()
+    _ufuncs.install()
     try:
         pickler(file, protocol=5, buffer_callback=buffer_callback).dump(value)
     except Exception as error:

@@ -14,6 +14,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import toolz
 
 import ray
 import ray.util.dask._scheduler as scheduler
@@ -168,6 +169,17 @@ def test_bags(put):
     assert sorted(b.groupby(lambda z: z % 3).map(lambda kv: (kv[0], len(kv[1]))).compute()) == [
         (0, 34), (1, 33), (2, 33),
     ]
+
+
+@pytest.mark.parametrize("grouper", ["k", 0, ["k", 0], lambda record: record["k"]])
+def test_bags_are_grouped_by_names_and_into_as_many_partitions_as_asked_for(put, grouper):
+    records = [{"k": n % 3, 0: n % 2} for n in range(12)]
+    bag = db.from_sequence(records, npartitions=4)
+    expected = toolz.groupby(grouper, records)
+    for npartitions in (None, 1, 2, 6):
+        grouped = bag.groupby(grouper, npartitions=npartitions)
+        assert grouped.npartitions == (npartitions or 4)
+        assert dict(grouped.compute()) == expected
 
 
 def test_delayed(put):

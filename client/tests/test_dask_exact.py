@@ -338,6 +338,15 @@ def _same(value):
     return value
 
 
+def test_a_quoted_value_that_is_asked_for_is_the_callers_own():
+    inner = dask.delayed(_same)(1)
+    for value in ([inner, 1], (_same, inner), {"a": [inner]}):
+        found = dask.delayed(value, traverse=False)
+        result, length = dask.compute(found, dask.delayed(len)(found), scheduler=ray_dask_get)
+        assert type(result) is type(value) and all(a is b for a, b in zip(result, value))
+        assert length == len(value)
+
+
 def test_an_unknown_key_is_a_key_error():
     graph = {"a": 1, "b": (_same, "a")}
     for keys in ("c", ["a", "c"], [["a"], ["c"]]):

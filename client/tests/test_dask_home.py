@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from dask.array.core import getter
 from dask.diagnostics import ProgressBar
+from dask.utils import SerializableLock
 
 import ray
 from ray.util.dask import ray_dask_get
+from ray.util.dask._convert import HAS_NODES
 
 pytestmark = pytest.mark.usefixtures("local_cluster")
 
@@ -130,6 +132,38 @@ def test_to_hdf5_works(tmp_path):
     with h5py.File(tmp_path / "b.h5", "r") as file:
         np.testing.assert_array_equal(file["/x"][:], REAL + 1)
         np.testing.assert_array_equal(file["/y"][:], 2 * (REAL + 1))
+
+
+class _Counting(SerializableLock):
+    """A lock that only the caller can ask how it was used."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def acquire(self, *args):
+        self.count += 1
+        return super().acquire(*args)
+
+
+@pytest.mark.skipif(not HAS_NODES, reason="an older Dask hides the lock within a function of its own")
+@pytest.mark.parametrize("inline", [True, False])
+def test_a_lock_of_ones_own_class_is_the_callers_own(inline):
+    lock = _Counting()
+    read = da.from_array(REAL, chunks=10, lock=lock, inline_array=inline)
+    np.testing.assert_array_equal((read + 1).compute(scheduler=ray_dask_get), REAL + 1)
+    assert lock.count == 4
+
+
+def test_reads_under_a_lock_that_travels_are_done_by_workers():
+    class Source:
+        shape, dtype, ndim = (20, 20), np.dtype(np.int64), 2
+
+        def __getitem__(self, index):
+            return np.full((20, 20), os.getpid())[index]
+
+    read = da.from_array(Source(), chunks=10, lock=True)
+    assert os.getpid() not in set(read.compute(scheduler=ray_dask_get).ravel())
 
 
 def test_nothing_of_what_was_stored_is_held(local_cluster):

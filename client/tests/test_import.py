@@ -25,3 +25,10 @@ def test_importing_the_client_imports_nothing_heavy(module):
         capture_output=True, text=True, timeout=60, check=True,
     )
     assert found - set(json.loads(by_dask.stdout)) == set()
+
+
+@pytest.mark.parametrize("modules", ["ray.util.dask, dask.bag", "dask.bag, ray.util.dask"])
+def test_bags_are_ours_to_group_whichever_is_imported_first(modules):
+    code = f"import {modules}; print(dask.bag.from_sequence([[1]]).groupby(0, npartitions=3).npartitions)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ran.stdout.strip() == "3"

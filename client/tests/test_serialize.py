@@ -92,6 +92,14 @@ def test_lambdas_closures_and_local_classes_travel_by_value():
     assert deserialize(serialize(Local()).to_bytes()).method() == 5
 
 
+def test_what_frompyfunc_makes_travels_with_its_function():
+    add = np.frompyfunc(lambda a, b: a + b, 2, 1, identity=0)
+    copy, outer = deserialize(serialize([add, add.outer]).to_bytes())
+    assert copy([1, 2], 3).tolist() == [4, 5] and copy.reduce([]) == 0
+    assert outer([1, 2], [3]).tolist() == [[4], [5]]
+    assert deserialize(serialize([np.add, lambda: 1]).to_bytes())[0] is np.add
+
+
 def test_a_value_written_into_memory_is_the_same_as_in_one_piece():
     serialized = serialize({"a": np.arange(50_000), "b": np.ones(7)})
     memory = bytearray(serialized.size_bytes)

@@ -130,10 +130,19 @@ def expected_losses(dask: str) -> List[Tuple[str, str]]:
     found = []
     for line in (HERE / "expected_losses.txt").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
-            pattern, since, reason = (part.strip() for part in line.split("|", 2))
-            if since in ("*", dask) or (since.endswith("+") and _key(dask) >= _key(since[:-1])):
+            pattern, where, reason = (part.strip() for part in line.split("|", 2))
+            if _holds_for(where, dask):
                 found.append((pattern, reason))
     return found
+
+
+def _holds_for(where: str, dask: str) -> bool:
+    """Whether the second column of a line means this Dask (or this package, which is what `dask` is then)."""
+    if where.endswith("+"):
+        return _key(dask) >= _key(where[:-1])
+    if where.endswith("-"):
+        return [] < _key(dask) <= _key(where[:-1])
+    return where in ("*", dask)
 
 
 def _key(version: str) -> List[int]:

@@ -3,7 +3,8 @@
 `da.store` into a NumPy array, `to_hdf5`, arrays read from an open h5py file: under threads they work, and a
 copy of the target in another process would be written to in vain. They are Dask's own functions that read and
 write chunks, on objects of h5py, in-memory zarr stores and, for those that write, on anything that is not known
-to be storage outside of this process.
+to be storage outside of this process; and all that hold a lock of a class of the caller's own, whose copies in
+other processes would exclude nobody.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ray._calls import INPUTS, NODES, Apply, Build
+from ray.util.dask._locks import TRAVELLING_LOCKS
 
 # Objects of these write to storage outside of the process, and from several at once. HDF5 can't do that: a file
 # that is open in one process is locked for others, so xarray's netCDF files are written where they are open.
@@ -59,11 +61,20 @@ def stays(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool
     """Whether this call, whose arguments are converted, has to run in the caller's process."""
     key = id(function)
     if key in _READERS:
-        return bool(args) and _can_not_leave(args[0])
+        return bool(args) and _can_not_leave(args[0]) or _has_own_lock(args, kwargs)
     if key in _WRITERS:
         values = list(args[:2]) + list(kwargs.values())
-        return any(_is_memory(value) for value in values)
+        return any(_is_memory(value) for value in values) or _has_own_lock(args, kwargs)
     return False
+
+
+def _has_own_lock(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether the call is given a lock that is not one of those that travel (ray.util.dask._locks)."""
+    return any(
+        hasattr(value, "acquire") and hasattr(value, "release") and type(value) not in TRAVELLING_LOCKS
+        and type(value) not in NODES
+        for value in [*args[2:], *kwargs.values()]
+    )
 
 
 def _can_not_leave(value: Any) -> bool:

@@ -16,10 +16,12 @@ from weakref import WeakKeyDictionary
 
 from dask.utils import SerializableLock
 
-from ray._cluster_lock import lock_of
+from ray._cluster_lock import ClusterLock, lock_of
 
 _PLAIN_LOCK = type(threading.Lock())
 _REENTRANT_LOCK = type(threading.RLock())
+# Locks of these very classes are one lock in all processes. Subclasses may do what only the caller sees.
+TRAVELLING_LOCKS = frozenset({_PLAIN_LOCK, _REENTRANT_LOCK, SerializableLock, ClusterLock})
 
 
 class _Travelling(threading.local):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optional, Set
 
-from ray._calls import INPUTS, NODES, Dep, dep
+from dask.core import literal
+
+from ray._calls import INPUTS, NODES, Apply, Dep, dep
 from ray._graph import RESULT_SHIFT, GraphBuilder, UnpicklableTaskError
 from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError
@@ -236,7 +238,9 @@ class Walk:
         return True
 
     def _number_of(self, function: Any) -> Optional[int]:
-        """None if the function has to be put, or can't be pickled, which _add_task tells."""
+        """None if the function has to be put, or can't be pickled, which _add_task tells; or if it is a value."""
+        if type(function) is literal:
+            return None
         refuse_distributeds(function)
         try:
             return self._builder.function_number(function)
@@ -375,6 +379,10 @@ class Walk:
         if (converter.meets_watched or converter.home_inputs) and self._put is not None:
             self._add_home(key, converted)
             return
+        if type(converted) is Apply and type(converted.function) is literal and key in self._wanted:
+            if self._on_task is None:
+                known[key] = Literal(converted.function.data)  # quoted: the caller gets the very object back
+                return
         function, entry = converter.finish(converted)
         self._add_task(key, function, entry)
 
