@@ -75,6 +75,24 @@ def test_the_five_hooks_get_what_dasks_threads_give_them():
     assert ours.calls[-1] == ("finish", False)
 
 
+def test_other_names_of_a_task_count_as_tasks_that_end_when_it_has_ended():
+    graph = {"b": (add, 1, 1), "other": "b", "another": "other", "c": (add, "another", 10)}
+    ours, theirs = Note(), Note()
+    with ours:
+        assert ray_dask_get(graph, ["c", "another"]) == (12, 2)
+    with theirs:
+        assert threaded_get(graph, ["c", "another"], num_workers=1) == (12, 2)
+    for kind in ("pretask", "posttask"):
+        expected = {call[:3] for call in theirs.calls if call[0] == kind}
+        assert {call[:3] for call in ours.calls if call[0] == kind} == expected
+        assert len(expected) == 4
+    order = [call[1] for call in ours.calls if call[0] == "posttask"]
+    assert order.index("b") < min(order.index("other"), order.index("another"))
+    with Profiler() as profiler:
+        ray_dask_get(graph, ["c", "another"])
+    assert {task.key for task in profiler.results} == set(graph)
+
+
 def test_hooks_are_called_in_the_order_of_completion_and_say_which_worker():
     workers = {}
     ended = []

@@ -4,6 +4,7 @@ import operator
 import os
 
 import dask.array as da
+import dask.bag as db
 import numpy as np
 import pytest
 from dask.array.core import getter
@@ -153,6 +154,24 @@ def test_a_lock_of_ones_own_class_is_the_callers_own(inline):
     read = da.from_array(REAL, chunks=10, lock=lock, inline_array=inline)
     np.testing.assert_array_equal((read + 1).compute(scheduler=ray_dask_get), REAL + 1)
     assert lock.count == 4
+
+
+@pytest.mark.skipif(not HAS_NODES, reason="an older Dask hides constants within functions of its own")
+def test_a_generator_of_the_callers_is_read_by_the_caller_and_no_sooner_than_needed():
+    seen = []
+
+    def numbers():
+        for number in range(10):
+            seen.append(number)
+            yield number
+
+    def first_two(items):
+        assert seen == []
+        return [next(items), next(items)]
+
+    bag = db.Bag({("numbers", 0): numbers()}, "numbers", 1)
+    total = bag.map_partitions(first_two).map_partitions(lambda items: [sum(items)])
+    assert total.compute(scheduler=ray_dask_get) == [1] and seen == [0, 1]
 
 
 def test_reads_under_a_lock_that_travels_are_done_by_workers():

@@ -36,6 +36,8 @@ class CallbackRun:
         self._started: List[Tuple] = []
         self._events: "queue.SimpleQueue[GraphEvent]" = queue.SimpleQueue()
         self._keys: List[Hashable] = []  # by number of the task
+        # Other names of a task, by its number. To Dask these are tasks, that end when it has ended.
+        self._aliases: Dict[int, List[Hashable]] = {}
         self._kept: Set[Hashable] = set()  # keys whose values stay in the cache
         self._values_wanted = any(_looks_at_values(hook) for hook in hooks)
         self.shows_progress = any(
@@ -60,7 +62,10 @@ class CallbackRun:
     def start_state(self, walk: HookedWalk, wanted: Sequence[Hashable]) -> None:
         """Every task has been added."""
         self._keys = walk.keys
-        self._kept = {self._task_key(walk, key) for key in wanted}
+        self._kept = {self._task_key(walk, key) for key in wanted} | set(wanted)
+        for key, what in walk.known.items():
+            if type(what) is int and walk.keys[what >> 1] != key:
+                self._aliases.setdefault(what >> 1, []).append(key)
         self._held = set() if walk.home is None else walk.home.needed
         self.state = self._first_state(walk)
         for hook in self._started:
@@ -74,7 +79,7 @@ class CallbackRun:
         return walk.keys[what >> 1] if type(what) is int else key
 
     def _first_state(self, walk: HookedWalk) -> Dict[str, Any]:
-        """As dask.local.start_state_from_dask makes it; `waiting` has no keys that are only other names."""
+        """As dask.local.start_state_from_dask makes it, but that nothing waits for another name of a task."""
         dependencies: Dict[Hashable, Set] = {}
         dependents: Dict[Hashable, Set] = {}
         waiting: Dict[Hashable, Set] = {}
@@ -102,6 +107,11 @@ class CallbackRun:
             open_ones = {one for one in dependencies[key] if one not in cache}
             if open_ones:
                 waiting[key] = open_ones
+        for task, aliases in self._aliases.items():
+            key = walk.keys[task]
+            dependents[key].update(aliases)
+            for alias in aliases:
+                dependencies[alias], dependents[alias], waiting[alias] = {key}, set(), {key}
         return {
             "dependencies": dependencies, "dependents": dependents, "waiting": waiting,
             "waiting_data": {key: set(readers) for key, readers in dependents.items() if readers},
@@ -131,7 +141,7 @@ class CallbackRun:
             return True
         if not self.timed:
             for task in tasks:
-                self._begin(task, None)
+                self._begin(self._keys[task])
                 self._end(task, None, None)
             return run.failure is None
         times = run.times(tasks)
@@ -144,7 +154,7 @@ class CallbackRun:
         wanted = run.values(list(times)) if self._values_wanted else {}
         for _, kind, task in moments:
             if kind == 1:
-                self._begin(task, times[task])
+                self._begin(self._keys[task])
             else:
                 self._end(task, wanted.pop(task, None), times[task])
         run.let_go(
@@ -152,8 +162,7 @@ class CallbackRun:
         )
         return len(times) == len(tasks)
 
-    def _begin(self, task: int, times: Optional[Times]) -> None:
-        key = self._keys[task]
+    def _begin(self, key: Hashable) -> None:
         state = self.state
         state["ready"].pop(key, None)
         state["running"].add(key)
@@ -164,6 +173,12 @@ class CallbackRun:
     def _end(self, task: int, result: Any, times: Optional[Times]) -> None:
         key = self._keys[task]
         self._done.add(task)
+        self._end_key(key, result, times)
+        for alias in self._aliases.get(task, ()):
+            self._begin(alias)
+            self._end_key(alias, result, times and (times[1], times[1], times[2]))
+
+    def _end_key(self, key: Hashable, result: Any, times: Optional[Times]) -> None:
         self.state["cache"][key] = result
         self._finish_task(key)
         worker = times[2] if times is not None else 0

@@ -7,6 +7,7 @@ nothing is compared. Tuples and sets are searched for references only by a Dask 
 
 from __future__ import annotations
 
+from types import GeneratorType
 from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
 from ray._calls import INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Slot, dep, first, slot
@@ -93,7 +94,7 @@ class Converter:
         self.missing: List[Hashable] = []
         self.references: Dict[int, ObjectRef] = {}  # those among deps, by their number there
         self.home_inputs: Dict[int, AtHome] = {}  # those among deps, by the number that stands for them
-        self.meets_watched = False  # a function was met that may have to stay in the caller's process
+        self.meets_watched = False  # something was met that may have to stay in the caller's process
 
     def start(self) -> None:
         self.deps = []
@@ -147,7 +148,7 @@ class Converter:
             self.deps.append(known)
             return dep(len(self.deps) - 1)
         if type(known) is Literal:
-            return known.value
+            return self._constant(known.value)
         if type(known) is External:
             return self.reference(known.ref)
         if type(known) is AtHome:
@@ -267,7 +268,12 @@ class Converter:
         return self.key(node.key)
 
     def _data(self, node: Any) -> Any:
-        return self.reference(node.value) if type(node.value) is ObjectRef else node.value
+        return self.reference(node.value) if type(node.value) is ObjectRef else self._constant(node.value)
+
+    def _constant(self, value: Any) -> Any:
+        if type(value) is GeneratorType:
+            self.meets_watched = True
+        return value
 
     def _task(self, node: Any) -> Any:
         if node.func is _execute_subgraph and len(node.args) >= 3 and type(node.args[0]) is dict:

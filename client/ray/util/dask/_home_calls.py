@@ -4,12 +4,13 @@
 copy of the target in another process would be written to in vain. They are Dask's own functions that read and
 write chunks, on objects of h5py, in-memory zarr stores and, for those that write, on anything that is not known
 to be storage outside of this process; and all that hold a lock of a class of the caller's own, whose copies in
-other processes would exclude nobody.
+other processes would exclude nobody. And whatever reads a generator that the caller has begun.
 """
 
 from __future__ import annotations
 
 import sys
+from types import GeneratorType
 from typing import Any, Callable, Dict, Mapping, Sequence
 
 from ray._calls import INPUTS, NODES, Apply, Build
@@ -60,6 +61,8 @@ def _holds_one(node: Any) -> bool:
 def stays(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     """Whether this call, whose arguments are converted, has to run in the caller's process."""
     key = id(function)
+    if any(type(value) is GeneratorType for value in args):
+        return True
     if key in _READERS:
         return bool(args) and _can_not_leave(args[0]) or _has_own_lock(args, kwargs)
     if key in _WRITERS:
