@@ -27,7 +27,34 @@ def _read_and_write(lock, path, barrier):
     return os.getpid()
 
 
-@pytest.mark.parametrize("make", [threading.Lock, threading.RLock, SerializableLock], ids=str)
+class NamedLock(SerializableLock):
+    """As a library may have one: it has a name, and counts how often it was taken in this process."""
+
+    def __init__(self, name=None):
+        super().__init__(name)
+        self.taken = 0
+
+    def __enter__(self):
+        self.taken += 1
+        return super().__enter__()
+
+
+class LockWithState(SerializableLock):
+    def __getstate__(self):
+        return {"token": self.token, "note": getattr(self, "note", "")}
+
+    def __setstate__(self, state):
+        self.__init__(state["token"])
+        self.note = state["note"]
+
+
+class StrictLock(NamedLock):
+    """A subclass of a subclass."""
+
+
+@pytest.mark.parametrize(
+    "make", [threading.Lock, threading.RLock, SerializableLock, NamedLock, LockWithState, StrictLock], ids=str,
+)
 def test_a_lock_in_a_graph_excludes_tasks_of_all_workers(make, tmp_path):
     lock = make()
     path = tmp_path / "count"
@@ -50,6 +77,23 @@ def test_locks_of_two_graphs_are_one_if_they_are_one_here(tmp_path):
     first = ray_dask_get(graph, ["a", "b"])
     assert first == ray_dask_get(graph, ["a", "b"])
     assert first[0] != first[1]
+
+
+def test_a_lock_of_a_subclass_stays_one_and_is_one_lock_for_all_tasks():
+    named, noted = StrictLock("a name"), LockWithState("a name")
+    noted.note = "what the class adds"
+
+    def look(lock):
+        with lock:
+            inside = lock.locked()
+        return type(lock).__name__, lock.token, getattr(lock, "note", None), inside, lock.lock.token
+
+    first, second = ray_dask_get({"a": (look, named), "b": (look, noted)}, ["a", "b"])
+    assert first[:4] == ("StrictLock", "a name", None, True)
+    assert second[:4] == ("LockWithState", "a name", "what the class adds", True)
+    assert first[4] == second[4]
+    assert pickle.loads(pickle.dumps(noted)).lock is noted.lock  # outside of graphs, as ever
+    assert pickle.loads(pickle.dumps(noted)).note == "what the class adds"
 
 
 def test_a_lock_is_released_when_its_holder_dies(tmp_path):
