@@ -98,6 +98,19 @@ def test_a_node_is_reached_by_every_form_of_address(shared_node, monkeypatch):
             assert context["session_dir"] == directory
 
 
+def test_the_environment_of_a_job_is_not_that_of_the_next_one(shared_node, monkeypatch):
+    @ray.remote
+    def look(n):
+        return os.environ.get("OF_A_JOB"), os.environ.get("AWS_REGION_OF_A_JOB")
+
+    monkeypatch.setenv("AWS_REGION_OF_A_JOB", "here")
+    with ray.init(str(shared_node.directory), runtime_env={"env_vars": {"OF_A_JOB": "first"}}):
+        assert set(ray.get([look.remote(n) for n in range(50)])) == {("first", "here")}
+    monkeypatch.delenv("AWS_REGION_OF_A_JOB")
+    with ray.init(str(shared_node.directory)):
+        assert set(ray.get([look.remote(n) for n in range(50)])) == {(None, None)}
+
+
 @pytest.mark.parametrize(
     "address, error, words",
     [("/nowhere/at/all", ConnectionError, "raylet start"),

@@ -106,7 +106,10 @@ class Execution:
         return self._batches.popleft() if self._batches else None
 
     def _set_up(self, setup: wire.JobSetup) -> None:
-        """What the job needs so that this process can import what the driver can."""
+        """What the job needs so that this process can import what the driver can.
+
+        A worker serves one job as long as it lives, so nothing of an earlier one has to be taken back.
+        """
         os.environ.update(setup.environment)
         # The driver's own order; what only this process has comes after.
         sys.path[:] = list(setup.sys_path) + [p for p in sys.path if p not in set(setup.sys_path)]
