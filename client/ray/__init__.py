@@ -11,10 +11,9 @@
 
 from ray import actor, exceptions, util
 from ray._actor import get_actor, method
-from ray._api import (
-    available_resources, cancel, cluster_resources, get, init, is_initialized, kill, nodes, put, remote,
-    shutdown, wait,
-)
+from ray._api import cancel, get, kill, put, remote, wait
+from ray._cluster import available_resources, cluster_resources, nodes
+from ray._connect import init, is_initialized, shutdown
 from ray._context import get_runtime_context
 from ray._ref import ObjectRef
 from ray._version import __version__

@@ -8,12 +8,13 @@ sent in bounded memory. Constants over BIG_BYTES are put as objects, once each, 
 from __future__ import annotations
 
 import pickle
-from typing import Any, Callable, Dict, List, Optional, Sequence, Set, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Set
 
-from ray._calls import (
-    INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Quote, apply_function, dep,
-)
+from ray._calls import apply_function, dep
+from ray._columns import Columns
+from ray._entries import with_first
 from ray._functions import FunctionTable, function_name
+from ray._lifting import BIG_BYTES, Lifter
 from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError, dump_with
 from ray._wire import session_pb2 as wire
@@ -22,12 +23,6 @@ GROUP_TASKS_MAX = 64
 GROUP_BYTES_MAX = 64 << 10
 CHUNK_TASKS_MAX = 16 << 10
 CHUNK_BYTES_MAX = 2 << 20
-# A constant larger than this is put once instead of being sent with every group that needs it.
-BIG_BYTES = 64 << 10
-
-# In `deps`, the number of the result that is meant stands above this bit.
-RESULT_SHIFT = 48
-_DEP_MASK = (1 << RESULT_SHIFT) - 1
 _TASK_BYTES = 24  # about what the columns of one task come to on the wire
 
 
@@ -48,7 +43,7 @@ def _refuse_big(buffer: pickle.PickleBuffer) -> bool:
     return True
 
 
-class GraphBuilder:
+class GraphBuilder(Columns):
     """Builds and sends one graph. For one thread.
 
     `send(chunk, references)` gets each chunk; the references are those the chunk names, to be kept alive
@@ -71,13 +66,13 @@ class GraphBuilder:
         resolve_nested: bool = True,
         name: str = "",
     ) -> None:
+        super().__init__()
         self.graph = graph
         self.task_count = 0  # of closed groups
-        self.return_count = 1  # results of every task
         self._functions = functions
         self._send = send
         self._put = put
-        self._resolve_nested = resolve_nested
+        self.resolve_nested = resolve_nested
         self._header = {
             "fail_fast": fail_fast, "report_progress": report_progress, "hold_all": hold_all,
             "graph_name": name,
@@ -86,31 +81,8 @@ class GraphBuilder:
         self.numbers: Dict[int, Optional[int]] = {}
         self._kept: List[Any] = []  # so that ids in the two dicts stay their objects' own
         self._put_refs: Dict[int, ObjectRef] = {}  # by id of the constant
-        self._option_numbers: Dict[bytes, int] = {}
-        self._options: List[wire.TaskOptions] = []
-        self._has_pieces = False  # some task so far has several results
         self._all_wanted: Set[int] = set()
         self._group_tasks = GROUP_TASKS_MAX  # how many tasks the next group should have
-        self._start_chunk(0)
-
-    def _start_chunk(self, first_task: int) -> None:
-        self._first_task = first_task
-        # The columns. Groups of the chunk that are closed, and after them the open one's tasks.
-        self._function_numbers: List[int] = []
-        self._dep_counts: List[int] = []
-        self._deps: List[int] = []
-        self._names: List[str] = []
-        self._entries: List[Any] = []  # of the open group
-        self._result_counts: Dict[int, int] = {}  # by position in the chunk; those that are not 1
-        self._options_of: Dict[int, int] = {}  # by position in the chunk; those that have options
-        self._wanted: List[int] = []
-        self._group_sizes: List[int] = []
-        self._group_blobs: List[bytes] = []
-        self._group_deps_start = 0
-        self._blob_bytes = 0
-        self._externals: Dict[bytes, int] = {}
-        self._borrows: Dict[int, List[int]] = {}  # by position in the chunk
-        self._references: List[ObjectRef] = []
 
     # ------------------------------------------------------------ adding
 
@@ -132,23 +104,6 @@ class GraphBuilder:
             self._kept.append(function)
             return number
 
-    def external(self, ref: ObjectRef) -> int:
-        """How the task that is added next names an object of elsewhere among its deps."""
-        self._references.append(ref)
-        return 2 * self._external_number(ref.binary()) + 1
-
-    def _external_number(self, id: bytes) -> int:
-        return self._externals.setdefault(id, len(self._externals))
-
-    def option_number(self, options: wire.TaskOptions) -> int:
-        """The number of these options, for add."""
-        key = options.SerializeToString(deterministic=True)
-        number = self._option_numbers.get(key)
-        if number is None:
-            self._options.append(options)
-            number = self._option_numbers[key] = len(self._options)
-        return number
-
     def add(
         self, function_number: int, entry: Any, deps: Sequence[int], name: str = "", options: int = 0
     ) -> int:
@@ -169,12 +124,6 @@ class GraphBuilder:
             self.close_group()
         return task
 
-    def next_has_results(self, count: int) -> None:
-        """The task that is added next returns `count` results, as a list or tuple."""
-        if count != 1:
-            self._result_counts[len(self._function_numbers)] = count
-            self._has_pieces = True
-
     def want(self, task: int) -> None:
         """The session holds this task's result; for a task of the chunk that is not sent yet, or an older one.
 
@@ -188,13 +137,13 @@ class GraphBuilder:
         self, function: Any, entry: Any, deps: Sequence[int], name: str = "", options: int = 0
     ) -> int:
         """As add, for a function that has no number: it is put as an object, and a dependency."""
-        ref = self._put_once(function)
+        ref = self.put_once(function)
         deps = list(deps) + [self.external(ref)]
         place = dep(len(deps) - 1)
         number = self.function_number(apply_function)
         assert number is not None
         name = name or function_name(function)
-        return self.add(number, _with_first(place, entry, len(deps) - 1), deps, name, options)
+        return self.add(number, with_first(place, entry, len(deps) - 1), deps, name, options)
 
     # ------------------------------------------------------------ groups and chunks
 
@@ -237,60 +186,13 @@ class GraphBuilder:
         count = len(self._function_numbers)
         if not count and not last:
             return
-        chunk = wire.GraphChunk(
-            graph=self.graph,
-            first_task=self._first_task,
-            task_count=count,
-            last=last,
-            function_numbers=self._function_numbers,
-            group_sizes=self._group_sizes,
-            group_blobs=self._group_blobs,
-            wanted=self._wanted,
-        )
+        chunk = self._message(self.graph, last)
         if self._first_task == 0:
             for field, value in self._header.items():
                 setattr(chunk, field, value)
-        if self.return_count != 1:
-            chunk.return_counts.extend([self.return_count] * count)
-        if self._deps:
-            chunk.dep_counts.extend(self._dep_counts)
-            self._add_deps(chunk)
-        if self._externals:
-            chunk.externals.extend(self._externals)
-        self._add_sparse_columns(chunk, count)
         references = self._references
         self._start_chunk(self._first_task + count)
         self._send(chunk, references)
-
-    def _add_deps(self, chunk: wire.GraphChunk) -> None:
-        deps = self._deps
-        if self._has_pieces:
-            numbers = [dep >> RESULT_SHIFT for dep in deps]
-            if any(numbers):
-                chunk.dep_returns.extend(numbers)
-                deps = [dep & _DEP_MASK for dep in deps]
-        chunk.deps.extend(deps)
-
-    def _add_sparse_columns(self, chunk: wire.GraphChunk, count: int) -> None:
-        if self._result_counts:
-            usual = self.return_count
-            chunk.return_counts[:] = [self._result_counts.get(i, usual) for i in range(count)]
-        if self._borrows:
-            for position in range(count):
-                borrowed = self._borrows.get(position, ())
-                chunk.borrow_counts.append(len(borrowed))
-                chunk.borrows.extend(borrowed)
-        if self._options_of:
-            chunk.options.extend(self._options)
-            chunk.option_numbers.extend([self._options_of.get(i, 0) for i in range(count)])
-        if any(self._names):
-            distinct = dict.fromkeys(self._names)
-            if len(distinct) == count:
-                chunk.name_numbers.extend(range(count))
-            else:
-                numbers = dict(zip(distinct, range(len(distinct))))
-                chunk.name_numbers.extend([numbers[name] for name in self._names])
-            chunk.names.extend(distinct)
 
     # ------------------------------------------------------------ groups that need a second look
 
@@ -313,13 +215,15 @@ class GraphBuilder:
             task_deps = deps[offset : offset + counts[number]]
             offset += counts[number]
             try:
-                lifted = _Lifter(self, task_deps).entry(entry)
+                lifted = Lifter(self, task_deps).entry(entry)
             except UnpicklableError as error:
                 raise self._task_error(position + number, error) from error.__cause__
             self._entries.append(lifted)
             self._dep_counts.append(len(task_deps))
             self._deps.extend(task_deps)
-        self._close_pieces(self._entries, position)
+        self._append_blobs(self._entries)
+        self.task_count += count
+        self._entries = []
 
     def _split_group(self, size: int) -> None:
         """Close the open group as several of `size` tasks each; those that are still too large are lifted."""
@@ -343,31 +247,26 @@ class GraphBuilder:
                 task_deps = deps[offset : offset + counts[number]]
                 offset += counts[number]
                 if lift:
-                    entry = _Lifter(self, task_deps).entry(entry)
+                    entry = Lifter(self, task_deps).entry(entry)
                 done.append(entry)
                 self._dep_counts.append(len(task_deps))
                 self._deps.extend(task_deps)
             if lift:
-                self._append_blobs(done[start:], position + start)
+                self._append_blobs(done[start:])
             else:
                 assert blob is not None
                 self._append_blob(len(piece), blob)
         self.task_count += len(entries)
         self._entries = []
 
-    def _close_pieces(self, entries: List[Any], position: int) -> None:
-        self._append_blobs(entries, position)
-        self.task_count += len(entries)
-        self._entries = []
-
-    def _append_blobs(self, entries: List[Any], position: int) -> None:
+    def _append_blobs(self, entries: List[Any]) -> None:
         """Pickle lifted entries, in as few groups as the limit allows."""
         contained: List[bytes] = []
         blob = dump_with(entries, contained)
         if len(blob) > GROUP_BYTES_MAX and len(entries) > 1:
             middle = len(entries) // 2
-            self._append_blobs(entries[:middle], position)
-            self._append_blobs(entries[middle:], position + middle)
+            self._append_blobs(entries[:middle])
+            self._append_blobs(entries[middle:])
             return
         self._append_blob(len(entries), blob)
 
@@ -376,15 +275,8 @@ class GraphBuilder:
         self._group_blobs.append(blob)
         self._blob_bytes += len(blob)
 
-    def next_position(self) -> int:
-        """Where in the chunk the task is whose entry is being rewritten."""
-        return len(self._dep_counts)
-
-    def borrow(self, position: int, ids: Sequence[bytes]) -> None:
-        """The task at `position` of the chunk holds these references inside its arguments."""
-        self._borrows.setdefault(position, []).extend(self._external_number(id) for id in ids)
-
-    def _put_once(self, value: Any) -> ObjectRef:
+    def put_once(self, value: Any) -> ObjectRef:
+        """The object of a constant, which is made the first time."""
         ref = self._put_refs.get(id(value))
         if ref is None:
             ref = self._put_refs[id(value)] = self._put(value)
@@ -404,124 +296,3 @@ class GraphBuilder:
     def _task_error(self, position: int, error: UnpicklableError) -> UnpicklableTaskError:
         name = self._names[position] or "a task"
         return UnpicklableTaskError(f"{name!s} can't be sent to a worker: {error}")
-
-
-class _Lifter:
-    """Rewrites one task's entry: references and large constants become dependencies."""
-
-    def __init__(self, builder: GraphBuilder, deps: List[int]) -> None:
-        self._builder = builder
-        self._deps = deps  # grows
-
-    def entry(self, entry: Any) -> Any:
-        if entry is INPUTS:
-            return entry
-        if type(entry) is Program:
-            return self._node(entry)
-        args: Tuple[Any, ...] = entry if type(entry) is tuple else entry.args
-        kwargs: Dict[str, Any] = {} if type(entry) is tuple else entry.kwargs
-        new_args = tuple([self.value(a) for a in args])
-        new_kwargs = {name: self.value(a) for name, a in kwargs.items()}
-        changed = list(new_args) + list(new_kwargs.values())
-        if any(type(a) in NODES and type(a) is not Dep for a in changed):
-            return Nested(new_args, new_kwargs)
-        return Call(new_args, new_kwargs) if new_kwargs else new_args
-
-    def value(self, value: Any) -> Any:
-        kind = type(value)
-        if kind in NODES:
-            return self._node(value)
-        if self._builder._resolve_nested:
-            value = self._references(value)
-            if type(value) in NODES:
-                return self._node(value)
-        contained: List[bytes] = []
-        buffer_bytes = 0
-
-        def count(buffer: pickle.PickleBuffer) -> bool:
-            nonlocal buffer_bytes
-            try:
-                size = buffer.raw().nbytes
-            except BufferError:
-                return True
-            if size < 1024:
-                return True
-            buffer_bytes += size
-            return False
-
-        blob = dump_with(value, contained, count)
-        if len(blob) + buffer_bytes > BIG_BYTES:
-            return self._dependency(self._builder._put_once(value))
-        if contained:
-            position = self._builder.next_position()
-            self._builder.borrow(position, contained)
-        return value
-
-    def _node(self, node: Any) -> Any:
-        kind = type(node)
-        if kind is Build:
-            if node.items is INPUTS:
-                return node
-            return Build(node.kind, [self.value(item) for item in node.items])
-        if kind is Apply:
-            kwargs = {name: self.value(a) for name, a in node.kwargs.items()}
-            return Apply(node.function, tuple([self.value(a) for a in node.args]), kwargs)
-        if kind is Program:
-            return self._program(node)
-        if kind is Quote:
-            return Quote(self.entry(node.entry))
-        return node
-
-    def _program(self, program: Program) -> Program:
-        steps = []
-        for function, args, kwargs in program.steps:
-            named = kwargs and {name: self.value(a) for name, a in kwargs.items()}
-            steps.append((function, tuple([self.value(a) for a in args]), named))
-        return Program(tuple(steps), program.drops, self.value(program.result))
-
-    def _references(self, value: Any) -> Any:
-        """The value, with nodes in place of the references in its containers."""
-        kind = type(value)
-        if kind is ObjectRef:
-            return self._dependency(value)
-        if kind in (list, tuple, set, frozenset):
-            items = [self._references(item) for item in value]
-            if any(type(item) in NODES for item in items):
-                return Build(kind, items)
-        elif kind is dict:
-            items = []
-            for key, item in value.items():
-                items += (key, self._references(item))
-            if any(type(item) in NODES for item in items):
-                return Build(dict, items)
-        return value
-
-    def _dependency(self, ref: ObjectRef) -> Dep:
-        encoded = self._builder.external(ref)
-        try:
-            return dep(self._deps.index(encoded))
-        except ValueError:
-            self._deps.append(encoded)
-            return dep(len(self._deps) - 1)
-
-
-def explicit(entry: Any, input_count: int) -> Any:
-    """The same entry for a task that has more dependencies than those `input_count` of its own."""
-    if entry is INPUTS:
-        return tuple([dep(index) for index in range(input_count)])
-    if type(entry) is Nested and len(entry.args) == 1 and type(entry.args[0]) is Build:
-        build = entry.args[0]
-        if build.items is INPUTS:
-            items = [dep(index) for index in range(input_count)]
-            return Nested((Build(build.kind, items),), entry.kwargs)
-    return entry
-
-
-def _with_first(first: Any, entry: Any, input_count: int) -> Any:
-    """The entry with one more positional argument, in front."""
-    entry = explicit(entry, input_count)
-    if type(entry) is tuple:
-        return (first,) + entry
-    if type(entry) is Program:  # has its own functions; this one is only its name
-        return entry
-    return type(entry)((first,) + entry.args, entry.kwargs)

@@ -40,9 +40,9 @@ def _make_session() -> Any:
     with _lock:
         session = _session
         if session is None:
-            from ray import _api
+            from ray import _connect
 
-            _api.init()
+            _connect.init()
             return _session
         if session.lost is None and not session.closed:
             return session

@@ -11,7 +11,7 @@ from time import perf_counter
 from typing import Any, Callable, Hashable, List, Optional, Sequence, Tuple
 
 from ray._calls import INPUTS, Build, Nested, Quote, run
-from ray._graph import explicit
+from ray._entries import explicit
 
 # A hook before the task and one after it; either may be None.
 HookPair = Tuple[Optional[Callable], Optional[Callable]]

@@ -15,6 +15,7 @@ import pytest
 
 import ray
 from ray import exceptions
+from ray._cluster import status
 from ray._node import find_program
 
 
@@ -225,30 +226,26 @@ def test_a_driver_that_leaves_an_outliving_node_frees_what_it_held(shared_node):
     assert script.wait(60) == 0, script.stderr.read()
     script.communicate()
     ray.init(str(shared_node.directory))
-    from ray._api import _status
-
     # Slabs that sessions still lease are small; the ten objects were 80 MB.
-    assert until(lambda: _status().store.sealed_bytes < 20_000_000)
+    assert until(lambda: status().store.sealed_bytes < 20_000_000)
 
 
 def test_references_that_are_dropped_free_the_store(shared_node):
-    from ray._api import _status
-
     ray.init(str(shared_node.directory))
-    before = _status().store.sealed_bytes
+    before = status().store.sealed_bytes
     refs = [ray.put(np.ones(1_000_000)) for _ in range(8)]
-    assert until(lambda: _status().store.sealed_bytes >= before + 60_000_000)
+    assert until(lambda: status().store.sealed_bytes >= before + 60_000_000)
     view = ray.get(refs[0])
     del refs
     gc.collect()
-    assert until(lambda: _status().store.sealed_bytes <= before + 10_000_000)
+    assert until(lambda: status().store.sealed_bytes <= before + 10_000_000)
     # The view outlives its reference, and its bytes stay what they were while others come and go.
     for _ in range(20):
         ray.put(np.zeros(1_000_000))
     assert view.sum() == 1_000_000
     del view
     gc.collect()
-    assert until(lambda: _status().store.sealed_bytes <= before + 1_000_000)
+    assert until(lambda: status().store.sealed_bytes <= before + 1_000_000)
 
 
 def test_values_that_may_be_written_are_private(shared_node):

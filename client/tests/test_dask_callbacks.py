@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-import time
 from operator import add
-from timeit import default_timer
 
 import dask
 import dask.array as da
@@ -443,54 +441,6 @@ def test_the_synchronous_scheduler_calls_hooks_in_this_process():
     assert [o[:2] for o in order] == [
         ("pre", "b"), ("post", "b"), ("pre", "d"), ("post", "d"), ("finish", (102,)),
     ]
-
-
-def test_the_cache_of_the_documentation(tmp_path):
-    """An actor keeps what took longer than a threshold; the next computation takes it from there."""
-
-    @ray.remote
-    class SimpleCacheActor:
-        def __init__(self):
-            self.cache = {}
-
-        def get(self, key):
-            return self.cache[key]
-
-        def put(self, key, value):
-            self.cache[key] = value
-
-    class SimpleCacheCallback(RayDaskCallback):
-        def __init__(self, cache_actor_handle, put_threshold=10):
-            self.cache_actor = cache_actor_handle
-            self.put_threshold = put_threshold
-
-        def _ray_presubmit(self, task, key, deps):
-            try:
-                return ray.get(self.cache_actor.get.remote(str(key)))
-            except KeyError:
-                return None
-
-        def _ray_pretask(self, key, object_refs):
-            return default_timer()
-
-        def _ray_posttask(self, key, result, pre_state):
-            if default_timer() - pre_state > self.put_threshold:
-                self.cache_actor.put.remote(str(key), result)
-
-    def long_computation(x, seconds):
-        time.sleep(seconds)
-        (tmp_path / f"{seconds}-{time.monotonic_ns()}").touch()
-        return x
-
-    cache_actor = SimpleCacheActor.remote()
-    with SimpleCacheCallback(cache_actor, put_threshold=0.3):
-        slow = dask.delayed(long_computation)(1, 0.6, dask_key_name="slow")
-        fast = dask.delayed(long_computation)(2, 0.05, dask_key_name="fast")
-        total = dask.delayed(add)(slow, fast, dask_key_name="total")
-        for _ in range(2):
-            assert total.compute(scheduler=ray_dask_get) == 3
-    ran = sorted(path.name.split("-")[0] for path in tmp_path.iterdir())
-    assert ran == ["0.05", "0.05", "0.6"]
 
 
 def test_the_progress_bar_of_the_documentation_is_accepted():

@@ -116,7 +116,7 @@ def of_driver(session):
 
 def of_raylet(session):
     """What the raylet and the store hold for everybody: graphs, objects, bytes."""
-    status = ray._api._status()
+    status = ray._cluster.status()
     (driver,) = [one for one in status.drivers if one.job == session.job.hex()]
     return {
         "held objects": driver.held_objects, "graphs": len(status.graphs), "actors": len(status.actors),

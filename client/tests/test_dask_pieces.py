@@ -12,7 +12,9 @@ from dask.dataframe.shuffle import shuffle_group
 
 from ray._serialize import deserialize, serialize
 from ray.util.dask import _pieces
-from ray.util.dask._pieces import Piece, cut, join, join_ignoring_index
+from ray.util.dask._cut import cut
+from ray.util.dask._join import join, join_ignoring_index
+from ray.util.dask._pieces import Piece
 
 ROWS = 500
 
@@ -129,5 +131,5 @@ def test_partitions_of_different_types_are_joined_as_dask_joins_them():
 
 
 def test_a_pandas_without_the_needed_parts_is_served_too(monkeypatch):
-    monkeypatch.setattr(_pieces, "_make_frame", None)
+    monkeypatch.setattr(_pieces, "make_frame", None)
     check([frame("fi"), frame("fo")])

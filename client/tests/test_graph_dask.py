@@ -19,7 +19,7 @@ import ray.util.dask._scheduler as scheduler
 from graph_fake import FakeSession
 from ray._graph import UnpicklableTaskError
 from ray.util.dask import ray_dask_get, ray_dask_get_sync
-from ray.util.dask._convert import HAS_NODES
+from ray.util.dask._nodes import HAS_NODES
 from ray.util.dask._walk import CycleError
 
 try:
@@ -511,12 +511,14 @@ def test_a_walk_is_gone_as_soon_as_nobody_needs_it(monkeypatch):
     """Its tables are as long as the graph; waiting for the garbage collector would keep several of them."""
     walks = []
 
-    class WatchedWalk(scheduler.Walk):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs)
-            walks.append(weakref.ref(self))
+    walk_of = scheduler._walk_of
 
-    monkeypatch.setattr(scheduler, "Walk", WatchedWalk)
+    def watched(*args):
+        walk = walk_of(*args)
+        walks.append(weakref.ref(walk))
+        return walk
+
+    monkeypatch.setattr(scheduler, "_walk_of", watched)
     gc.disable()
     try:
         assert ray_dask_get({"x": (operator.add, 1, 2), "y": (operator.add, "x", 1)}, "y") == 4

@@ -19,8 +19,8 @@ from dask.diagnostics import CacheProfiler, Profiler, ProgressBar
 
 from ray._graph_runner import GraphEvent
 from ray._wire import session_pb2 as wire
-from ray.util.dask._convert import AtHome, External, Literal
 from ray.util.dask._hooks import HookedRun, HookedWalk
+from ray.util.dask._known import AtHome, External, Literal
 from ray.util.dask._resources import follow_workers
 
 # When a task began and ended, and the process id of its worker.

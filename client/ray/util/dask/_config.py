@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Dict, Optional
 
 import dask
 
+from ray.util.dask._client import refuse_active_client
 from ray.util.dask._optimize import optimizers
 from ray.util.dask._scheduler import NATIVE_SHUFFLE_KEY, ray_dask_get
 
@@ -54,27 +54,13 @@ def enable_dask_on_ray(
             if "Client" in kind else ""
         )
         raise TypeError(f'shuffle must be the name of a shuffle method, "tasks" or "disk", got a {kind}{hint}')
-    _refuse_active_client()
+    refuse_active_client()
     settings: Dict[str, Any] = {
         "scheduler": ray_dask_get, NATIVE_SHUFFLE_KEY: bool(use_shuffle_optimization), **optimizers(),
     }
     for key, kind in _shuffle_keys().items():
         settings[key] = (shuffle or "tasks") if kind == "shuffle" else "tasks"
     return dask.config.set(settings)
-
-
-def _refuse_active_client() -> None:
-    distributed = sys.modules.get("distributed")
-    if distributed is None or not hasattr(distributed, "default_client"):
-        return
-    try:
-        client = distributed.default_client()
-    except ValueError:
-        return
-    raise RuntimeError(
-        f"a distributed.Client is active ({client!r:.100}), and Dask gives its work to that. Close it before "
-        "enable_dask_on_ray(), or make it with set_as_default=False"
-    )
 
 
 def disable_dask_on_ray() -> dask.config.set:

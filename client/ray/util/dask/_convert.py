@@ -10,68 +10,17 @@ from __future__ import annotations
 from types import GeneratorType
 from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Sequence, Tuple
 
-from ray._calls import INPUTS, NODES, Apply, Build, Call, Dep, Nested, Program, Slot, dep, first, slot
+from ray._calls import NODES, Apply, Build, Dep, Nested, Program, Slot, dep, first, slot
+from ray._entries import all_inputs, entry_of
 from ray._ref import ObjectRef, RefKey
+from ray.util.dask._client import refuse_distributeds
 from ray.util.dask._home_calls import WATCHED
-
-try:
-    from dask._task_spec import (
-        Alias, DataNode, Dict as DictNode, GraphNode, NestedContainer, Task, TaskRef, _execute_subgraph,
-    )
-
-    HAS_NODES = True
-except ImportError:  # Dask before 2024.9
-    HAS_NODES = False
-
-    class GraphNode:  # type: ignore[no-redef]
-        """No value is one."""
-
-    Alias = DataNode = DictNode = NestedContainer = Task = TaskRef = GraphNode
-    _execute_subgraph = None
+from ray.util.dask._known import AtHome, External, Literal
+from ray.util.dask._nodes import (
+    HAS_NODES, Alias, DataNode, GraphNode, NestedContainer, Task, TaskRef, execute_subgraph,
+)
 
 _CONTAINERS = (tuple, set, frozenset) if HAS_NODES else ()
-
-
-class Literal:
-    """A key whose value is known without running anything."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-
-class OwnValue(Literal):
-    """A Literal that came of a step in the caller's process, perhaps the very target of a store."""
-
-    __slots__ = ()
-
-
-class External:
-    """A key whose value is an object of elsewhere."""
-
-    __slots__ = ("ref",)
-
-    def __init__(self, ref: ObjectRef) -> None:
-        self.ref = ref
-
-
-class AtHome:
-    """A key whose task runs in the caller's process, when the graph has been sent; the index-th of those."""
-
-    __slots__ = ("index",)
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-
-
-class _Pending:
-    """The type of PENDING."""
-
-    __slots__ = ()
-
-
-PENDING = _Pending()  # of keys whose dependencies are being added
 
 
 class Converter:
@@ -128,7 +77,7 @@ class Converter:
         if type(converted) is Apply:
             return converted.function, entry_of(converted.args, dict(converted.kwargs), len(self.deps))
         if type(converted) in NODES and type(converted) is not Dep:
-            return first, Nested((_all_inputs(converted, len(self.deps)),), {})
+            return first, Nested((all_inputs(converted, len(self.deps)),), {})
         return first, (converted,)
 
     # ------------------------------------------------------------ keys
@@ -276,7 +225,7 @@ class Converter:
         return value
 
     def _task(self, node: Any) -> Any:
-        if node.func is _execute_subgraph and len(node.args) >= 3 and type(node.args[0]) is dict:
+        if node.func is execute_subgraph and len(node.args) >= 3 and type(node.args[0]) is dict:
             return self._fused(node)
         return self._apply(node)
 
@@ -410,57 +359,6 @@ def _handler_of(kind: type, kinds: Dict[type, Any], task_handler: _Handler) -> O
         kinds.clear()
     kinds[kind] = handler
     return handler
-
-
-def entry_of(args: Tuple[Any, ...], kwargs: Dict[str, Any], dep_count: int) -> Any:
-    """The shortest entry for converted arguments of a task that has `dep_count` dependencies."""
-    flat = True
-    straight = not kwargs and len(args) == dep_count
-    for position, value in enumerate(args):
-        kind = type(value)
-        if kind is Dep:
-            if value.index != position:
-                straight = False
-        else:
-            straight = False
-            if kind in NODES:
-                flat = False
-                break
-    if flat and kwargs:
-        flat = not any(type(v) in NODES and type(v) is not Dep for v in kwargs.values())
-    if not flat:
-        if len(args) == 1 and not kwargs:
-            return Nested((_all_inputs(args[0], dep_count),), {})
-        return Nested(args, kwargs)
-    if straight and args:
-        return INPUTS
-    return Call(args, kwargs) if kwargs else args
-
-
-def _all_inputs(node: Any, dep_count: int) -> Any:
-    """A container of all the task's dependencies, in order, said shortly."""
-    if type(node) is Build and len(node.items) == dep_count and node.items is not INPUTS:
-        if all(type(item) is Dep and item.index == at for at, item in enumerate(node.items)):
-            return Build(node.kind, INPUTS)
-    return node
-
-
-def refuse_distributeds(thing: Any) -> None:
-    """Raises RuntimeError for a class or function that means nothing without a distributed.Client."""
-    module = getattr(thing, "__module__", None)
-    if type(module) is not str or not module.startswith("distributed."):
-        return
-    if module.startswith("distributed.shuffle"):
-        raise RuntimeError(
-            f"the graph was made for a distributed.Client: it shuffles by its workers ({thing.__qualname__}, "
-            '"p2p"). Build it again without one, after enable_dask_on_ray() or '
-            'dask.config.set({"dataframe.shuffle.method": "tasks", "array.rechunk.method": "tasks"})'
-        )
-    if module == "distributed.client":
-        raise RuntimeError(
-            "the graph has a distributed.Future in it, whose value only its own distributed.Client can "
-            "get. Call .result() on it first, or persist the collection again on Raylet"
-        )
 
 
 def call_node(node: Any, keys: Tuple[Hashable, ...], values: List[Any]) -> Any:

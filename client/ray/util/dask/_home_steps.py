@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import Any, Callable, Dict, Hashable, List, Set, Tuple
 
 from ray._calls import INPUTS, Apply, Build, Dep, Slot, dep, first, run
+from ray._entries import entry_of
 from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef
-from ray.util.dask._convert import AtHome, Converter, External, Literal, entry_of
+from ray.util.dask._convert import Converter
 from ray.util.dask._home_calls import stays
+from ray.util.dask._known import AtHome, External, Literal
 
 _PUT_BYTES_MIN = 64 << 10  # a larger result becomes an object at once
 

@@ -16,7 +16,8 @@ from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef, RefKey
 from ray._serialize import UnpicklableError
 from ray._task_hooks import TaskHooks, hooked_entry
-from ray.util.dask._convert import Converter, External, Literal
+from ray.util.dask._convert import Converter
+from ray.util.dask._known import External, Literal
 from ray.util.dask._walk import Walk
 from ray.util.dask.callbacks import RayCallbacks
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, List, Sequence
+from typing import Any, Callable, Dict, List, Sequence, Union
 
 from ray._calls import INPUTS, Build, Call, Nested, Program, Quote, run
 from ray._ref import ObjectRef
 
 
+class _Result:
+    """Stands in for the reference to a result."""
+
+    __slots__ = ("task",)
+
+    def __init__(self, task: int) -> None:
+        self.task = task
+
+
 class LocalRun:
-    """Stands in for a GraphBuilder: same calls, but adding a task runs it.
+    """Stands in for a GraphRun and its GraphBuilder: same calls, but adding a task runs it.
 
     Nothing is pickled and no process is asked, so a debugger and `print` see everything. Every result is kept
     until the end. Objects of elsewhere are fetched by `fetch`.
@@ -49,6 +58,14 @@ class LocalRun:
     def results_of(self, tasks: Sequence[int]) -> List[Any]:
         """The results of tasks that were added."""
         return [self.results[task] for task in tasks]
+
+    def adopt(self, tasks: Sequence[int]) -> List[_Result]:
+        """What get() takes for results of these tasks."""
+        return [_Result(task) for task in tasks]
+
+    def get(self, found: Sequence[Union[_Result, ObjectRef]]) -> List[Any]:
+        """The values of results, and of objects of elsewhere."""
+        return [self.results[one.task] if type(one) is _Result else self._fetch(one) for one in found]
 
     def _with_values(self, entry: Any) -> Any:
         """The entry with values in place of the references that are deeper inside."""

@@ -11,6 +11,8 @@ from typing import Any, Dict, Hashable, Iterator, List, Mapping, NamedTuple, Opt
 
 from dask.utils import format_bytes, key_split
 
+from ray._cluster import RayletDoor
+
 _ANSWER_S = 5.0
 # Of one answer: more tasks than these ended in half a second only if they are very short.
 _ENDED_MAX = 20_000
@@ -43,17 +45,8 @@ class Poll:
     """Questions about one graph, over the raylet's gRPC."""
 
     def __init__(self, session: Any, graph: bytes, keys: List[Hashable]) -> None:
-        from ray._grpc_carrier import open_channel
-        from ray._wire import raylet_pb2_grpc
-
         self.graph = graph
-        target = getattr(session, "target", None)
-        if target is not None and target.grpc:
-            address, token = target.grpc, target.token
-        else:
-            address, token = f"unix:{session.info.session_directory}/raylet.grpc", ""
-        self._channel, self._metadata = open_channel(address, token)
-        self._raylet = raylet_pb2_grpc.RayletStub(self._channel)
+        self._raylet = RayletDoor(session)
         self._totals: Dict[str, int] = Counter(key_split(str(key)) for key in keys)
         self._finished: Dict[str, int] = Counter()
         self._counted: set = set()  # tasks that are in _finished
@@ -61,11 +54,7 @@ class Poll:
 
     def ask(self) -> Optional[Found]:
         """None if the raylet does not know the graph (any more)."""
-        from ray._wire import raylet_pb2 as wire
-
-        status = self._raylet.GetStatus(
-            wire.GetStatusRequest(), metadata=self._metadata, timeout=_ANSWER_S, wait_for_ready=True
-        )
+        status = self._raylet.status(_ANSWER_S)
         name = self.graph.hex()
         for graph in status.graphs:
             if graph.graph == name:
@@ -92,8 +81,8 @@ class Poll:
             return
         # Batches are listed when they end, so some that were counted before are only listed now.
         limit = min(_ENDED_MAX, 2 * fresh + 256)
-        reply = self._raylet.GetTimeline(
-            wire.GetTimelineRequest(graph=self.graph.hex(), limit=limit), metadata=self._metadata,
+        reply = self._raylet.stub.GetTimeline(
+            wire.GetTimelineRequest(graph=self.graph.hex(), limit=limit), metadata=self._raylet.metadata,
             timeout=_ANSWER_S,
         )
         for entry in reply.entries:
@@ -111,7 +100,7 @@ class Poll:
         return open_ones[:_NAMES_SHOWN_MAX]
 
     def close(self) -> None:
-        self._channel.close()
+        self._raylet.close()
 
 
 class View:

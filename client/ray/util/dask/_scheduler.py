@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Hashable, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional, Tuple, Union
 
 import dask
-from dask.core import flatten
 
 from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef
@@ -15,9 +14,11 @@ from ray.util.dask import _progress
 from ray.util.dask._annotations import OptionChooser
 from ray.util.dask._as_with_threads import AsWithThreads
 from ray.util.dask._callbacks import CallbackRun, active_hooks
-from ray.util.dask._convert import Alias, AtHome, External, Literal, OwnValue
+from ray.util.dask._graphs import flat_keys, fused_graph_of, graph_of, name_of, nested
 from ray.util.dask._hooks import HookedRun, HookedWalk, make_task_hooks, task_hooks_of
+from ray.util.dask._known import AtHome, External, Literal, OwnValue
 from ray.util.dask._local import LocalRun
+from ray.util.dask._shuffle_tasks import shuffle_functions
 from ray.util.dask._walk import Walk
 from ray.util.dask.callbacks import (
     RayCallbacks, RayDaskCallback, local_ray_callbacks, unpack_ray_callbacks, wants_bar,
@@ -76,16 +77,8 @@ def ray_dask_get_sync(dsk: Any, keys: Any, **kwargs: Any) -> Any:
         else:
             walk = Walk(graph, local)
         walk.add(wanted)
-        values: Dict[Hashable, Any] = {}
-        for key in wanted:
-            what = walk.known[key]
-            if type(what) is Literal:
-                values[key] = what.value
-            elif type(what) is External:
-                values[key] = _fetch_one(what.ref)
-            else:
-                values[key] = local.results[what >> 1]
-        result = _nest(keys, values)
+        outcome = {key: walk.known[key] for key in wanted}
+        result = nested(keys, _fetch(local, outcome, persist=False))
         if isinstance(walk, HookedWalk):
             walk.postsubmit()
             for hook in hooks.ray_postsubmit_all_cbs or ():
@@ -101,7 +94,7 @@ def _compute(
 ) -> Any:
     with AsWithThreads(current_session()), active_hooks(callbacks) as hooks:
         if not hooks and ray_hooks is None:
-            return _nest(keys, _run(graph, wanted, chooser, persist, bar))
+            return nested(keys, _run(graph, wanted, chooser, persist, bar))
         if ray_hooks is None:
             ray_hooks = unpack_ray_callbacks(None)
         result = _run_with_hooks(
@@ -117,11 +110,8 @@ def _run(
     bar: Optional[bool] = None,
 ) -> Dict[Hashable, Any]:
     session = current_session()
-    with GraphRun(session, name=_name_of(wanted)) as run:
-        walk = Walk(
-            graph, run.builder, chooser.for_builder(run.builder, graph), put=session.put_constant,
-            native_shuffle=dask.config.get(NATIVE_SHUFFLE_KEY, True) is not False,
-        )
+    with GraphRun(session, name=name_of(wanted)) as run:
+        walk = _walk_of(graph, run, chooser.for_builder(run.builder, graph), session.put_constant)
         walk.add(wanted)
         run.finish()
         outcome = _outcome(walk, run, wanted)
@@ -134,6 +124,20 @@ def _run(
             return _fetch(run, outcome, persist)
 
 
+def _walk_of(
+    graph: Mapping, run: GraphRun, options: Optional[Callable[[Hashable], int]],
+    put: Callable[[Any], ObjectRef],
+) -> Walk:
+    """The walk for a graph without hooks."""
+    native = dask.config.get(NATIVE_SHUFFLE_KEY, True) is not False
+    functions = shuffle_functions() if native else None
+    if functions is None:
+        return Walk(graph, run.builder, options, put=put)
+    from ray.util.dask._shuffle_walk import ShuffleWalk  # brings pandas, which is here if these functions are
+
+    return ShuffleWalk(graph, run.builder, functions, options, put)
+
+
 def _run_with_hooks(
     graph: Dict, keys: Any, wanted: List[Hashable], chooser: OptionChooser, hooks: List[Tuple],
     ray_hooks: RayCallbacks, persist: bool, bar: Optional[bool],
@@ -144,7 +148,7 @@ def _run_with_hooks(
         calls.start()
         session = current_session()
         with HookedRun(
-            session, may_look=bool(ray_hooks.ray_presubmit_cbs), timed=calls.timed, name=_name_of(wanted),
+            session, may_look=bool(ray_hooks.ray_presubmit_cbs), timed=calls.timed, name=name_of(wanted),
             hold_all=bool(ray_hooks.ray_postsubmit_cbs), on_event=calls.on_event if hooks else None,
         ) as run:
             walk = HookedWalk(
@@ -169,7 +173,7 @@ def _run_with_hooks(
                     _call_postsubmit_all(run, keys, outcome, ray_hooks, graph)
                 del walk, known
                 run.keep_only(_tasks_of(outcome))
-                result = _nest(keys, _fetch(run, outcome, persist))
+                result = nested(keys, _fetch(run, outcome, persist))
         failed = False
         return result
     finally:
@@ -196,7 +200,7 @@ def _call_postsubmit_all(
     run: GraphRun, keys: Any, outcome: Dict[Hashable, Any], ray_hooks: RayCallbacks, graph: Mapping
 ) -> None:
     if ray_hooks.ray_postsubmit_all_cbs:
-        references = _nest(keys, _references_of(run, outcome))
+        references = nested(keys, _references_of(run, outcome))
         for hook in ray_hooks.ray_postsubmit_all_cbs:
             hook(references, graph)
 
@@ -211,12 +215,14 @@ def _references_of(run: GraphRun, outcome: Dict[Hashable, Any]) -> Dict[Hashable
     }
 
 
-def _fetch(run: GraphRun, outcome: Dict[Hashable, Any], persist: bool) -> Dict[Hashable, Any]:
+def _fetch(
+    run: Union[GraphRun, LocalRun], outcome: Dict[Hashable, Any], persist: bool
+) -> Dict[Hashable, Any]:
     """The values of the keys; with `persist`, references (but small plain values stay what they are)."""
-    tasks = [what >> 1 for what in outcome.values() if type(what) is int]
+    tasks = _tasks_of(outcome)
     refs = dict(zip(tasks, run.adopt(tasks)))
     values: Dict[Hashable, Any] = {}
-    waiting: Dict[Hashable, ObjectRef] = {}
+    waiting: Dict[Hashable, Any] = {}
     for key, what in outcome.items():
         if isinstance(what, Literal):
             values[key] = what.value
@@ -233,67 +239,3 @@ def _fetch(run: GraphRun, outcome: Dict[Hashable, Any], persist: bool) -> Dict[H
 
 def _fetch_one(ref: ObjectRef) -> Any:
     return current_session().get_values([ref])[0]
-
-
-# ------------------------------------------------------------ graphs and keys
-
-
-def fused_graph_of(dsk: Any, wanted: List[Hashable]) -> Mapping:
-    """As graph_of; of data frames with what is done partition by partition in one task.
-
-    Dask itself leaves that to the scheduler, and each task less is a partition less in the store.
-    """
-    if not is_sequence_of_expressions(dsk) or dask.config.get("optimization.fuse.active", None) is False:
-        return graph_of(dsk)
-    fused = type(dsk)(*[operand.fuse() for operand in dsk.operands])
-    graph = dict(graph_of(fused))
-    for key, new in zip(flatten(dsk.__dask_keys__()), flatten(fused.__dask_keys__())):
-        graph.setdefault(key, Alias(key, new))
-    return graph if all(key in graph for key in wanted) else graph_of(dsk)
-
-
-def is_sequence_of_expressions(dsk: Any) -> bool:
-    """Whether Dask passes data frames, each an expression of its own."""
-    return type(dsk).__name__ == "_ExprSequence" and all(hasattr(op, "fuse") for op in dsk.operands)
-
-
-def graph_of(dsk: Any) -> Mapping:
-    """The plain mapping in whatever Dask passes: expressions, HighLevelGraphs, dicts."""
-    if isinstance(dsk, dict):
-        return dsk
-    if hasattr(type(dsk), "to_dict"):  # asked of the class: a Delayed has every attribute
-        return dsk.to_dict()
-    if hasattr(dsk, "__dask_graph__"):
-        return graph_of(dsk.__dask_graph__())
-    if isinstance(dsk, Mapping):
-        return dsk
-    raise TypeError(
-        f"expected a Dask graph (a dict, a HighLevelGraph or an expression), got {type(dsk).__name__}"
-    )
-
-
-def flat_keys(keys: Any) -> List[Hashable]:
-    """Every key once, in order, out of nested lists."""
-    found: Dict[Hashable, None] = {}
-    stack = [keys]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, list):
-            stack.extend(reversed(item))
-        else:
-            found[item] = None
-    return list(found)
-
-
-def _nest(keys: Any, values: Dict[Hashable, Any]) -> Any:
-    if isinstance(keys, list):
-        return tuple([_nest(key, values) for key in keys])
-    return values[keys]
-
-
-def _name_of(wanted: List[Hashable]) -> str:
-    """What the graph is called in `raylet status`."""
-    if not wanted:
-        return "dask"
-    first = str(wanted[0])[:60]
-    return first if len(wanted) == 1 else f"{first} and {len(wanted) - 1} more"

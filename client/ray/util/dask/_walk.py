@@ -12,16 +12,15 @@ from typing import Any, Callable, Dict, Hashable, Iterable, List, Mapping, Optio
 from dask.core import literal
 
 from ray._calls import INPUTS, NODES, Apply, Dep, dep
-from ray._graph import RESULT_SHIFT, GraphBuilder, UnpicklableTaskError
+from ray._graph import GraphBuilder, UnpicklableTaskError
 from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError
-from ray.util.dask._convert import (
-    HAS_NODES, PENDING, Alias, Converter, DataNode, External, GraphNode, Literal, Task, TaskRef,
-    _execute_subgraph, refuse_distributeds,
-)
+from ray.util.dask._client import refuse_distributeds
+from ray.util.dask._convert import Converter
 from ray.util.dask._home_calls import WATCHED, must_stay, watch
 from ray.util.dask._home_steps import HomeSteps
-from ray.util.dask._shuffle import Cutting, Joining, Shuffles, shuffle_functions
+from ray.util.dask._known import PENDING, External, Literal
+from ray.util.dask._nodes import HAS_NODES, Alias, DataNode, GraphNode, Task, TaskRef, execute_subgraph
 
 # Arguments of these types are keys or plain values; nothing is inside them.
 _ATOMS = frozenset({str, int, float, bool, bytes, complex, type(None)})
@@ -68,8 +67,7 @@ class Walk:
     `known` tells what each key has become: 2 * task, a Literal, an External or, if there are `home` steps,
     AtHome. `options(key)` gives the number of a task's options; `on_task(key)` hears of each task, in the order
     of their numbers. With `put`, which makes an object of a value, tasks that can't leave this process are
-    gathered in `home`; without, they are an error. With `native_shuffle`, Dask's shuffles become tasks with
-    several results (_shuffle); who wants to hear of each of Dask's own tasks goes without.
+    gathered in `home`; without, they are an error.
     """
 
     def __init__(
@@ -79,7 +77,6 @@ class Walk:
         options: Optional[Callable[[Hashable], int]] = None,
         on_task: Optional[Callable[[Hashable], None]] = None,
         put: Optional[Callable[[Any], ObjectRef]] = None,
-        native_shuffle: bool = False,
     ) -> None:
         watch()
         self.home: Optional[HomeSteps] = None  # made when a task needs it
@@ -92,13 +89,8 @@ class Walk:
         self._converter = Converter(graph, self.known, builder.external)
         self._stack: List[Hashable] = []
         self._wanted: Set[Hashable] = set()
-        functions = shuffle_functions() if native_shuffle else None
-        self._shuffles = None if functions is None else Shuffles(graph, functions)
         # Functions, by their ids, whose calls need a closer look.
-        self._unusual = {*WATCHED, id(_execute_subgraph)}
-        if functions is not None:
-            self._unusual.update(map(id, functions.joins))
-        self._joinings: Dict[Hashable, Joining] = {}  # of those whose pieces are being added
+        self._unusual = {*WATCHED, id(execute_subgraph)}
         self._name_of = name_of if len(graph) <= NAMED_TASKS_MAX else short_name_of
 
     def add(self, keys: Iterable[Hashable]) -> None:
@@ -137,7 +129,7 @@ class Walk:
             try:
                 value = graph[key]
             except KeyError:
-                self._add_cutting(key, before)
+                self._add_foreign(key, before)
                 continue
             if not (plain and type(value) is tuple and value and callable(value[0])):
                 if not (plain and type(value) is Task and self._add_node(key, value, before)):
@@ -196,6 +188,10 @@ class Walk:
                 if key in wanted:
                     self._builder.want(task)
 
+    def _add_foreign(self, key: Hashable, before: Any) -> None:
+        """Add what is no key of the graph."""
+        raise KeyError(key)
+
     def _add_node(self, key: Hashable, node: Any, before: Any) -> bool:
         """As the usual case of _run, for a Task. False: it is not that usual."""
         function = node.func
@@ -249,10 +245,6 @@ class Walk:
 
     def _push(self, key: Hashable, before: Any, missing: List[Hashable]) -> None:
         """Add what is missing first, then come back."""
-        if self._shuffles is None or not self._add_joining(key, before):
-            self._wait_for(key, before, missing)
-
-    def _wait_for(self, key: Hashable, before: Any, missing: List[Hashable]) -> None:
         if before is PENDING:
             # Everything that was missing the first time has been added since, or waits for this key.
             raise CycleError(f"the graph has a cycle: {self._find_cycle(key)}")
@@ -276,62 +268,8 @@ class Walk:
                 return " needs ".join([repr(step) for step in path])
 
     def _missing_of(self, key: Hashable) -> List[Hashable]:
-        if type(key) is Cutting:
-            return [key.source]
-        if key in self._joinings:
-            return [cutting for cutting in self._joinings[key].cuttings if cutting not in self.known]
         self._convert(self._graph[key])
         return list(self._converter.missing)
-
-    # ------------------------------------------------------------ shuffles
-
-    def _add_joining(self, key: Hashable, before: Any) -> bool:
-        """Add an output of a shuffle by its pieces. False: it is something else."""
-        joining = self._joinings.get(key)
-        if joining is None:
-            assert self._shuffles is not None
-            if before is None:
-                joining = self._shuffles.joining(key, self._graph[key])
-            if joining is None:
-                return False
-            self._joinings[key] = joining
-        known = self.known
-        missing: List[Hashable] = [cutting for cutting in joining.cuttings if cutting not in known]
-        if missing:
-            self._wait_for(key, before, missing)
-            return True
-        del self._joinings[key]
-        from ray.util.dask import _pieces  # with pandas, which is there when a shuffle is
-
-        function = _pieces.join_ignoring_index if joining.ignore_index else _pieces.join
-        number = joining.index << RESULT_SHIFT
-        self._converter.deps = [known[cutting] + number for cutting in joining.cuttings]
-        self._add_task(key, function, INPUTS)
-        return True
-
-    def _add_cutting(self, cutting: Hashable, before: Any) -> None:
-        if type(cutting) is not Cutting:
-            raise KeyError(cutting)
-        if self._shuffles is None:
-            return
-        converter = self._converter
-        converter.start()
-        source = converter.key(cutting.source)
-        if converter.missing:
-            self._wait_for(cutting, before, converter.missing)
-            return
-        if converter.home_inputs:
-            # What stays in this process has no pieces elsewhere: let shuffles be as Dask has made them.
-            self._shuffles = None
-            for key in self._joinings:
-                self.known.pop(key, None)
-            self._joinings.clear()
-            return
-        from ray.util.dask import _pieces
-
-        how = _pieces.Cut(*cutting.how)
-        self._builder.next_has_results(len(how.results()))
-        self.known[cutting] = self._add_remote(cutting.key, _pieces.cut, (source, *how), converter.deps)
 
     # ------------------------------------------------------------ every other value of a key
 
@@ -345,8 +283,6 @@ class Walk:
     def _add_any(self, key: Hashable, value: Any, before: Any) -> None:
         converter = self._converter
         known = self.known
-        if self._shuffles is not None and self._add_joining(key, before):
-            return
         if type(value) is ObjectRef:
             known[key] = External(value)
             return
