@@ -193,13 +193,20 @@ def _start(objects: Iterable[Object]) -> Execution:
 
 
 def execute(*objects: Object, session: Any = None, wait: bool = True, **kwargs: Any) -> Any:
-    """Execute several objects at the same time: gives the one, or an ExecutableTuple of them."""
+    """Execute several objects at the same time: gives the one, or an ExecutableTuple of them.
+
+    Without `wait`, gives an Execution at once. Raises what a function raised; TypeError for anything but objects
+    of spawn and convert_dask_collection. `session` and other arguments of Mars are ignored.
+    """
     together = ExecutableTuple(objects).execute(session, wait, **kwargs)
     return objects[0] if wait and len(objects) == 1 else together
 
 
 def fetch(*objects: Object, session: Any = None, **kwargs: Any) -> Any:
-    """The value of one executed object, or the list of several objects' values."""
+    """The value of one executed object, or the list of several objects' values; arrays in them are read-only.
+
+    Raises ValueError for one that was never executed, and what its function raised.
+    """
     values = ExecutableTuple(objects).fetch(session, **kwargs)
     return values[0] if len(objects) == 1 else values
 

@@ -18,7 +18,11 @@ _RETURNS_ATTRIBUTE = "__ray_num_returns__"
 
 
 def method(*args: Any, **options: Any) -> Any:
-    """`@ray.method(num_returns=2)` on a method of an actor's class."""
+    """`@ray.method(num_returns=2)` on a method of an actor's class: each call gives a list of two references.
+
+    The other options of Ray's methods are accepted and change nothing. Raises ValueError without any option, and
+    for those that Ray does not have.
+    """
     if args or not options:
         raise ValueError(
             "The @ray.method decorator must be applied using at least one of the arguments in the list "
@@ -55,7 +59,11 @@ class ActorClass:
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> "ActorHandle":
-        """Make an actor. Its constructor's error is raised by whatever is called on it."""
+        """Make an actor, with these arguments of its constructor; at once, without waiting for it.
+
+        Its constructor's error is raised by whatever is called on it. Raises ActorAlreadyExistsError (a
+        ValueError) for a name that is taken, TypeError for what can't be pickled.
+        """
         return self._remote(args, kwargs, self._defaults)
 
     def options(self, **options: Any) -> "_ActorClassWithOptions":
@@ -201,10 +209,12 @@ class ActorMethod:
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> Union[None, ObjectRef, List[ObjectRef]]:
-        """Call the method after all calls that this process made before."""
+        """Call the method after all calls that this process made before: a reference to its result (a list of
+        them, or None, by num_returns). A dead actor's ActorDiedError is raised by ray.get."""
         return self._remote(args, kwargs, self._returns, self._shown)
 
     def options(self, **options: Any) -> "_MethodWithOptions":
+        """The same method with another `num_returns` or `name` for the calls made through the result."""
         check_options(options, METHOD_OPTIONS, "actor methods")
         return _MethodWithOptions(self, options)
 
@@ -226,6 +236,8 @@ class ActorMethod:
 
 
 class _MethodWithOptions:
+    """What `handle.method.options(...)` gives."""
+
     def __init__(self, bound: ActorMethod, options: Dict[str, Any]) -> None:
         self._bound = bound
         returns = options.get("num_returns")
@@ -233,11 +245,15 @@ class _MethodWithOptions:
         self._name = options.get("name") or bound._shown
 
     def remote(self, *args: Any, **kwargs: Any) -> Union[None, ObjectRef, List[ObjectRef]]:
+        """As ActorMethod.remote, with these options."""
         return self._bound._remote(args, kwargs, self._returns, self._name)
 
 
 def get_actor(name: str, namespace: Optional[str] = None) -> ActorHandle:
-    """The actor of this name. Raises ValueError if there is none."""
+    """A handle on the actor of this name, in `namespace` or else in that of ray.init.
+
+    Raises ValueError if there is none.
+    """
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
     return _find(current_session(), name, namespace or current_namespace())

@@ -16,7 +16,10 @@ from ray._values import get_values
 
 
 def put(value: Any, *, _owner: Any = None) -> ObjectRef:
-    """Make an object of a value. Raises TypeError for what can't be pickled, and for an ObjectRef."""
+    """Make an object of a value: a reference to it, which tasks and actors may be given. `_owner` is ignored.
+
+    Raises TypeError for what can't be pickled, and for an ObjectRef; ObjectStoreFullError if there is no room.
+    """
     if isinstance(value, ObjectRef):
         raise TypeError(
             "Calling 'put' on an ray.ObjectRef is not allowed. If you really want to do this, you can wrap "
@@ -35,8 +38,9 @@ def get(
 ) -> Any:
     """The value of a reference, or the list of values of a list of them. Buffers are read-only.
 
-    `timeout` in seconds; 0: only what is there now. Raises GetTimeoutError (a TimeoutError), and what a
-    task raised: an error that is both RayTaskError and of the class that the task raised.
+    `timeout` in seconds; None: as long as it takes; 0: only what is there now. Raises GetTimeoutError (a
+    TimeoutError), and what a task raised: an error that is both RayTaskError and of the class that the task
+    raised. ValueError for a negative `timeout`, and for anything but references.
     """
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
@@ -63,7 +67,13 @@ def wait(
     refs: List[ObjectRef], *, num_returns: int = 1, timeout: Optional[float] = None,
     fetch_local: bool = True,
 ) -> Tuple[List[ObjectRef], List[ObjectRef]]:
-    """(ready, not ready), each in the order of `refs`, as soon as `num_returns` are ready or time is up."""
+    """(ready, not ready), each in the order of `refs`, as soon as `num_returns` are ready or time is up.
+
+    Ready is what ray.get would give, or raise, at once. `ready` has at most `num_returns` references. `timeout`
+    in seconds; None: as long as it takes. `fetch_local` is ignored: on one node everything is there. Raises
+    TypeError for anything but a list of references, ValueError for a reference that stands twice in it, a
+    `num_returns` that is not between 1 and their number, and a negative `timeout`.
+    """
     if isinstance(refs, ObjectRef):
         raise TypeError("wait() expected a list of ray.ObjectRef, got a single ray.ObjectRef")
     if not isinstance(refs, list):
@@ -93,7 +103,17 @@ def wait(
 
 
 def remote(*args: Any, **options: Any) -> Any:
-    """`@ray.remote` or `@ray.remote(num_cpus=2, ...)` on a function or a class."""
+    """`@ray.remote` or `@ray.remote(num_cpus=2, ...)` on a function or a class, which then has `.remote(...)`.
+
+    Of both: `num_cpus` (a task's default is 1; an actor takes none while it lives, unless told), `num_gpus`,
+    `memory` in bytes, `resources` as a dict of names and amounts, `name`. Of functions: `num_returns` (1),
+    `max_retries` when a worker dies (3; -1: for ever), `retry_exceptions`: True, or a list of classes, to try
+    again after those exceptions too. Of classes: `namespace`, `lifetime` ("detached": it outlives its driver),
+    `get_if_exists`. Others of Ray's are accepted and change nothing.
+
+    Raises ValueError and TypeError for options that are not known or can't be, TypeError for anything but a
+    function or a class.
+    """
     if len(args) == 1 and not options and callable(args[0]):
         return _make_remote(args[0], {})
     if args or not options:
@@ -122,7 +142,11 @@ def _make_remote(target: Any, options: Dict[str, Any]) -> Any:
 
 def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> None:
     """Cancel the task that makes this object: KeyboardInterrupt where it runs, or with `force` its worker
-    is killed. Getting the object raises TaskCancelledError; a task that is done stays done."""
+    is killed. Getting the object raises TaskCancelledError; a task that is done stays done.
+
+    With `recursive`, what the task itself has submitted is cancelled too. Raises TypeError for anything but an
+    ObjectRef.
+    """
     if not isinstance(ref, ObjectRef):
         raise TypeError(
             f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got {type(ref)}."
@@ -131,7 +155,8 @@ def cancel(ref: ObjectRef, *, force: bool = False, recursive: bool = True) -> No
 
 
 def kill(actor: ActorHandle, *, no_restart: bool = True) -> None:
-    """End an actor at once; calls that are not done fail with ActorDiedError."""
+    """End an actor at once; calls that are not done fail with ActorDiedError. `no_restart` is ignored: no actor
+    is started again. Raises ValueError for anything but an actor's handle."""
     if not isinstance(actor, ActorHandle):
         raise ValueError(
             f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor)}."

@@ -49,17 +49,20 @@ def status() -> Any:
 
 
 def cluster_resources() -> Dict[str, float]:
-    """What all nodes together have."""
+    """What all nodes together have: amounts by name ("CPU", "GPU", "memory" in bytes, your own).
+
+    Raises ConnectionError if no node can be reached or started.
+    """
     return {one.name: one.amount for one in status().total}
 
 
 def available_resources() -> Dict[str, float]:
-    """What of it no task or actor has at this moment; what is used up is left out, as in Ray."""
+    """What of cluster_resources() no task or actor has at this moment; what is used up is left out, as in Ray."""
     return {one.name: one.amount for one in status().available if one.amount > 0}
 
 
 def nodes() -> List[Dict[str, Any]]:
-    """One entry a node, with Ray's names of the fields."""
+    """One entry a node, with Ray's names of the fields; "Resources" as in cluster_resources()."""
     found = status()
     return [
         {

@@ -28,17 +28,24 @@ _ACCEPTED_AND_IGNORED = {
 
 
 class RayContext(dict):
-    """What init() returns: where the node is; a context manager that shuts down at the end."""
+    """What init() returns: where the node is; a context manager that shuts down at the end.
+
+    Keys: node_id and job_id (32 hex digits each), session_dir (its sockets and logs), address (what this
+    process is connected to), raylet_version.
+    """
 
     @property
     def address_info(self) -> Dict[str, Any]:
+        """The same as a plain dict."""
         return dict(self)
 
     @property
     def dashboard_url(self) -> str:
+        """Empty: there is no dashboard; `raylet status` shows what there is."""
         return ""
 
     def disconnect(self) -> None:
+        """As ray.shutdown()."""
         shutdown()
 
     def __enter__(self) -> "RayContext":
@@ -68,8 +75,16 @@ def init(
 
     `address`: None takes RAY_ADDRESS, else a node that `raylet start` started, else a private one; "auto"
     wants a running one; "local" always starts a private one; a path (session directory or raylet.sock); or
-    "host:port" or "unix:/path" of a raylet's gRPC. Sizes are bytes. Asking for resources (`num_cpus` ...)
-    without an address starts a private node.
+    "host:port" or "unix:/path" of a raylet's gRPC.
+
+    Of a private node: `num_cpus`, `num_gpus`, `resources` (names and amounts of your own), and in bytes
+    `object_store_memory` and `_memory` (what tasks may ask for as `memory`); what is None is found out.
+    `_temp_dir`: where the directory with its sockets and logs is made. Asking for any of the amounts without an
+    address starts a private node.
+
+    `log_to_driver=False`: what workers print is not printed here. `namespace`: where names of actors are looked
+    for. `runtime_env`: {"env_vars": {...}} sets environment variables on this job's workers. What else Ray takes
+    is accepted and changes nothing.
 
     Raises RuntimeError if this process is connected already (unless ignore_reinit_error), ConnectionError
     if no node can be reached or started, ValueError for options that don't go together.
@@ -224,7 +239,10 @@ def _context(session: Session) -> RayContext:
 
 
 def shutdown(_exiting_interpreter: bool = False) -> None:
-    """Disconnect; the objects of this process are freed. A private node stops, and this waits for it."""
+    """Disconnect; the objects of this process are freed. A private node stops, and this waits for it.
+
+    Does nothing in a process that is not connected.
+    """
     with _runtime.lock():
         session, node = _runtime.peek(), _runtime.current_node()
         _runtime.set_session(None)

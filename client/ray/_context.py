@@ -18,10 +18,12 @@ class RuntimeContext:
 
     @property
     def namespace(self) -> str:
+        """Where names of actors are looked for."""
         return _runtime.current_namespace()
 
     @property
     def gcs_address(self) -> str:
+        """Of the head's gRPC: "unix:/path"."""
         return f"unix:{current_session().info.session_directory}/gcs.grpc"
 
     def get_job_id(self) -> str:
@@ -42,6 +44,7 @@ class RuntimeContext:
         return None if task is None else (task.graph + task.task.to_bytes(8, "big")).hex()
 
     def get_task_name(self) -> Optional[str]:
+        """The running task's, or None outside of a task."""
         task = self._task()
         return None if task is None else task.name
 
@@ -51,9 +54,10 @@ class RuntimeContext:
         return None if actor is None else actor.hex()
 
     def get_assigned_resources(self) -> Dict[str, float]:
+        """Always empty: what a task was given is not told to it."""
         return {}
 
 
 def get_runtime_context() -> RuntimeContext:
-    """Where the calling code runs."""
+    """Where the calling code runs; asking it for anything connects this process, as any use of ray."""
     return RuntimeContext()

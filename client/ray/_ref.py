@@ -53,10 +53,12 @@ class ObjectRef:
         return self._id[:24].hex()
 
     def is_nil(self) -> bool:
+        """Whether it is the one that names nothing."""
         return not any(self._id)
 
     @classmethod
     def nil(cls) -> "ObjectRef":
+        """A reference that names nothing."""
         return adopt(bytes(ID_BYTES), References())
 
     def __hash__(self) -> int:

@@ -46,7 +46,12 @@ class RemoteFunction:
         )
 
     def remote(self, *args: Any, **kwargs: Any) -> Union[None, ObjectRef, List[ObjectRef]]:
-        """Run the function somewhere: a reference to its result (a list of them, or None, by num_returns)."""
+        """Run the function somewhere: a reference to its result (a list of them, or None, by num_returns).
+
+        References among the arguments are waited for, and the function gets their values; inside of lists and
+        the like they stay references. Raises TypeError for arguments that the function does not take, and for
+        what can't be pickled.
+        """
         return self._remote(args, kwargs, self._options, self._returns, self._task_name)
 
     def options(self, **options: Any) -> "_WithOptions":
@@ -55,6 +60,7 @@ class RemoteFunction:
         return _WithOptions(self, {**self._defaults, **options})
 
     def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """Raises NotImplementedError: graphs are Dask's."""
         raise NotImplementedError("f.bind() is not supported; use f.remote(), or dask.delayed for graphs")
 
     def _remote(
@@ -152,6 +158,7 @@ class _WithOptions:
         return self._function._remote(args, kwargs, self._options, self._returns, self._task_name)
 
     def options(self, **options: Any) -> "_WithOptions":
+        """These options, and others besides or in their place."""
         check_options(options, TASK_OPTIONS, "remote functions")
         return _WithOptions(self._function, {**self._defaults, **options})
 

@@ -40,15 +40,15 @@ def _persist_collections(
 def ray_dask_persist(*args: Any, **kwargs: Any) -> Any:
     """dask.persist on Raylet: returns as soon as the tasks are submitted.
 
-    The results are collections over ObjectRefs, to be computed on Raylet. Takes what dask.persist takes, and
-    `ray_remote_args`. An error in a task is raised by whatever needs its result.
+    Gives a tuple of collections over ObjectRefs, to be computed on Raylet. Takes what dask.persist takes, and
+    `ray_remote_args`; `scheduler` is ignored. An error in a task is raised by whatever needs its result.
     """
     kwargs.pop("scheduler", None)
     return _dask_persist(*args, scheduler=_get_references, **kwargs)
 
 
 def ray_dask_persist_mixin(self: Any, **kwargs: Any) -> Any:
-    """As ray_dask_persist, for one collection."""
+    """As ray_dask_persist, for one collection: gives the new one, not a tuple."""
     (result,) = ray_dask_persist(self, traverse=False, **kwargs)
     return result
 
