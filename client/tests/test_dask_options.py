@@ -16,7 +16,7 @@ import ray.util.dask._annotations as annotations
 import ray.util.dask._scheduler as scheduler
 from graph_fake import FakeSession
 from ray.util.dask import (
-    dataframe_optimize, disable_dask_on_ray, enable_dask_on_ray, ray_dask_get, ray_dask_get_sync,
+    RayDaskCallback, dataframe_optimize, disable_dask_on_ray, enable_dask_on_ray, ray_dask_get, ray_dask_get_sync,
     ray_dask_persist,
 )
 
@@ -211,11 +211,52 @@ def test_a_distributed_client_is_refused_with_what_to_do():
         with pytest.raises(TypeError, match="call enable_dask_on_ray\\(\\) without it"):
             enable_dask_on_ray(client)
         future = client.submit(abs, -1)
+        for graph in ({"a": (operator.add, future, 1)}, {"a": future}, {"a": (sum, [future, 1])}):
+            with pytest.raises(RuntimeError, match=r"Future.*\.result\(\)"):
+                ray_dask_get(graph, "a")
         with pytest.raises(RuntimeError, match="Future"):
-            ray_dask_get({"a": (operator.add, future, 1)}, "a")
+            dask.delayed(abs)(future).compute(scheduler=ray_dask_get)
+        # Work that means the same without the client is done.
         assert dask.delayed(abs)(-2).compute(scheduler=ray_dask_get) == 2
+        assert frame_of_twenty().set_index("a").b.sum().compute(scheduler=ray_dask_get) == sum(range(20))
     with enable_dask_on_ray():
-        pass
+        assert dask.delayed(abs)(-2).compute() == 2
+
+
+def frame_of_twenty():
+    return dd.from_pandas(pd.DataFrame({"a": [3, 1, 2, 5] * 5, "b": range(20)}), npartitions=4)
+
+
+def shuffled_by_workers(**named):
+    name = "shuffle_method" if has_expressions else "shuffle"
+    return frame_of_twenty().shuffle("a", **{name: "p2p"}, **named)
+
+
+@pytest.mark.parametrize("get", [ray_dask_get, ray_dask_get_sync])
+@pytest.mark.parametrize("make", [
+    lambda: shuffled_by_workers(),
+    lambda: shuffled_by_workers(npartitions=2).b.sum(),
+    lambda: dask.delayed(len)(shuffled_by_workers().to_delayed()[0]),
+])
+def test_a_shuffle_by_the_workers_of_a_distributed_client_is_refused_with_what_to_do(get, make, graphs):
+    pytest.importorskip("distributed")
+    for hooks in ([], [RayDaskCallback(ray_pretask=lambda key, values: None)]):
+        with pytest.raises(RuntimeError, match=r"p2p.*dataframe\.shuffle\.method.*tasks"):
+            make().compute(scheduler=get, ray_callbacks=hooks)
+    assert not graphs.chunks, "nothing was sent"
+
+
+@pytest.mark.skipif(not has_expressions, reason="later Dasks only")
+def test_a_join_and_a_rechunk_by_the_workers_of_a_client_are_refused_too(graphs):
+    pytest.importorskip("distributed")
+    with dask.config.set({"dataframe.shuffle.method": "p2p"}):
+        joined = frame_of_twenty().merge(frame_of_twenty(), on="a", shuffle_method="p2p")
+        with pytest.raises(RuntimeError, match="p2p"):
+            joined.compute(scheduler=ray_dask_get)
+    x = da.ones((8, 8), chunks=(1, 8)).rechunk((8, 1), method="p2p")
+    with pytest.raises(RuntimeError, match=r"p2p.*array\.rechunk\.method"):
+        x.compute(scheduler=ray_dask_get)
+    assert not graphs.chunks
 
 
 # ------------------------------------------------------------ persist

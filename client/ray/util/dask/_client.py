@@ -9,6 +9,12 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+# Dask's own functions, by their module's last name, that hand rows to the client's workers.
+_HANDING_OVER = {
+    "_shuffle": "_shuffle_transfer",
+    "_merge": "create_assign_index_merge_transfer.<locals>.assign_index_merge_transfer",
+}
+
 
 def refuse_active_client() -> None:
     """Raises RuntimeError if a distributed.Client is what Dask gives its work to."""
@@ -28,9 +34,9 @@ def refuse_active_client() -> None:
 def refuse_distributeds(thing: Any) -> None:
     """Raises RuntimeError for a class or function that means nothing without a distributed.Client."""
     module = getattr(thing, "__module__", None)
-    if type(module) is not str or not module.startswith("distributed."):
+    if type(module) is not str:
         return
-    if module.startswith("distributed.shuffle"):
+    if module.startswith("distributed.shuffle") or _hands_over(module, thing):
         raise RuntimeError(
             f"the graph was made for a distributed.Client: it shuffles by its workers ({thing.__qualname__}, "
             '"p2p"). Build it again without one, after enable_dask_on_ray() or '
@@ -41,3 +47,9 @@ def refuse_distributeds(thing: Any) -> None:
             "the graph has a distributed.Future in it, whose value only its own distributed.Client can "
             "get. Call .result() on it first, or persist the collection again on Raylet"
         )
+
+
+def _hands_over(module: str, function: Any) -> bool:
+    package, _, last = module.rpartition(".")
+    name = _HANDING_OVER.get(last)
+    return name is not None and package.endswith("dask_expr") and getattr(function, "__qualname__", "") == name

@@ -16,6 +16,7 @@ from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef, RefKey
 from ray._serialize import UnpicklableError
 from ray._task_hooks import TaskHooks, hooked_entry
+from ray.util.dask._client import refuse_distributeds
 from ray.util.dask._convert import Converter
 from ray.util.dask._known import External, Literal
 from ray.util.dask._walk import Walk
@@ -120,6 +121,7 @@ class HookedWalk(Walk):
                 # Something was sent meanwhile, and names of objects of elsewhere are a chunk's own.
                 function, entry = converter.finish(self._convert(self._graph[key]))
         if self._task_hooks is not None:
+            refuse_distributeds(function)  # which is no longer the task's
             entry = hooked_entry(key, function, entry, len(converter.deps))
             function = self._task_hooks
         self.dependencies.append(dependencies)
