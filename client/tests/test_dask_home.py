@@ -13,7 +13,7 @@ from dask.utils import SerializableLock
 
 import ray
 from ray.util.dask import ray_dask_get
-from ray.util.dask._convert import HAS_NODES
+from ray.util.dask._nodes import HAS_NODES
 
 pytestmark = pytest.mark.usefixtures("local_cluster")
 

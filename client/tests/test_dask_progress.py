@@ -18,9 +18,10 @@ import types
 
 import dask
 import pytest
+from tqdm import tqdm
 
 import ray
-from ray.util.dask import ProgressBarCallback, _progress, ray_dask_get
+from ray.util.dask import ProgressBarCallback, _progress, _progress_view, ray_dask_get
 
 CLIENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ROWS, COLUMNS = 30, 100
@@ -245,6 +246,38 @@ def test_a_notebook_without_widgets_gets_a_line_of_text(local_cluster, monkeypat
     assert ray_dask_get(nap_graph(30), "end") == 30
     shown = capfd.readouterr().err
     assert "computing" in shown and "Warning" not in shown
+    assert "\n" not in shown and "\x1b" not in shown, "a notebook knows no way up to an earlier line"
+
+
+def test_a_notebooks_widget_is_gone_at_the_end_however_far_it_had_come(monkeypatch):
+    class Container:
+        shown = True
+
+        def close(self):
+            self.shown = False
+
+    class Widget(tqdm):
+        """As tqdm's widget, which hides itself at the end only if that was reached."""
+
+        __module__ = "tqdm.notebook"
+
+        def __init__(self, **options):
+            super().__init__(file=io.StringIO(), **options)
+            self.container = Container()
+
+        def close(self):
+            super().close()
+            if self.n == self.total:
+                self.container.close()
+
+    monkeypatch.setattr(_progress_view, "_bar_class", lambda: Widget)
+    for finished in (14, 16):
+        view = _progress_view.View(time.monotonic(), several_lines=True)
+        view.show(_progress_view.Found(16, finished, 2, 0, 100, []))
+        container = view._whole.container
+        assert container.shown
+        view.close()
+        assert not container.shown
 
 
 def test_a_driver_over_grpc_has_its_bar_too(shared_node, monkeypatch, capfd):

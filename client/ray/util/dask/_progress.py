@@ -137,7 +137,7 @@ class Watcher:
 
     def _draw(self, chosen: Watched, found: Any) -> None:
         if self._view is None:
-            self._view = View(chosen.started, several_lines=not chosen.forced or is_terminal())
+            self._view = View(chosen.started, several_lines=is_terminal())
             self._shown = chosen
             _terminal.around_output = self._view.aside
         self._view.show(found)

@@ -104,7 +104,10 @@ class Poll:
 
 
 class View:
-    """The lines on the screen: one for the whole graph, and below it one for each name that is under way."""
+    """The lines on the screen: one for the whole graph, and below it one for each name that is under way.
+
+    With `several_lines` only, and never as widgets: where the cursor can't go up there is but the first line.
+    """
 
     def __init__(self, started: float, several_lines: bool) -> None:
         self._make = _bar_class()
@@ -159,9 +162,12 @@ class View:
         for line in reversed(self._lines):
             line.close()
         self._lines = []
-        if self._whole is not None:
-            self._whole.close()
-            self._whole = None
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            whole.close()
+            widget = getattr(whole, "container", None)
+            if widget is not None:  # which tqdm leaves there, in red, if the last look was before the end
+                widget.close()
 
 
 def _bar_class() -> Any:
