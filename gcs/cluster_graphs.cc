@@ -37,7 +37,7 @@ void Cluster::State::on(GraphPartCame& event) {
     if (backlog_full()) return reply(event.call, refuse_for_backlog());
   }
   Bytes stored = make_bytes(encode(part));
-  switch (graphs.add(part, stored)) {
+  switch (graphs.add(part, stored, moment)) {
     case GraphRecordTable::Added::kNew:
       put(Table::kGraphs, graph_part_key(part.graph, part.part), std::move(stored));
       [[fallthrough]];

@@ -48,7 +48,7 @@ LoadReport Cluster::load(Instant now, const std::vector<StoredRecord>& records) 
            [](const GraphPartRecord& part) { return graph_part_key(part.graph, part.part); },
            [&](const GraphPartRecord& part) -> std::string {
              if (state.jobs.find(part.job) == nullptr) return "its job " + part.job.hex() + " is not there";
-             auto added = state.graphs.add(part, stored.value);
+             auto added = state.graphs.add(part, stored.value, state.moment);
              return added == GraphRecordTable::Added::kNew ? "" : "it contradicts other parts of its graph";
            });
   });

@@ -7,14 +7,6 @@
 
 namespace raylet {
 
-namespace {
-
-// A recorded graph that its living owner does not name in this many heartbeats in a row is a leftover of a
-// request that was delivered late. One is not enough: a heartbeat may have been made before the record.
-constexpr uint32_t kOrphanHeartbeats = 3;
-
-}  // namespace
-
 std::optional<Refused> Cluster::State::check(const NodeRecord& node) const {
   if (node.node.is_nil()) return refuse_invalid("a node needs an id that is not all zeros");
   if (node.incarnation.is_nil()) return refuse_invalid("a node needs an incarnation that is not 0");
@@ -90,6 +82,7 @@ void Cluster::State::on(HeartbeatCame& event) {
   if (nodes.standing(event.node, event.incarnation) != NodeTable::Standing::kSame) {
     answer.view_version = view.version();
     answer.register_again = true;
+    answer.moment = ++moment;
     return reply(event.call, std::move(answer));
   }
   heard(event.node);
@@ -99,6 +92,7 @@ void Cluster::State::on(HeartbeatCame& event) {
   }
   drop_orphans(event);
   answer.view_version = view.version();
+  answer.moment = ++moment;
   reply(event.call, std::move(answer));
 }
 
@@ -116,19 +110,18 @@ void Cluster::State::update_usage(const HeartbeatCame& event) {
   view.put(std::move(changed));
 }
 
+// A recorded graph that its living owner does not name any more is a leftover of a request that was delivered
+// late. But heartbeats come late too, and any number of them may have been made before the graph was: one tells
+// something about it only if its sender had heard from us since.
 void Cluster::State::drop_orphans(const HeartbeatCame& event) {
   const std::set<GraphId>& owned = graphs.of_owner(event.node);
   if (owned.empty()) return;
   std::unordered_set<GraphId> named(event.graphs.begin(), event.graphs.end());
   std::vector<GraphId> orphans;
   for (GraphId id : owned) {
-    GraphRecordTable::Graph* graph = graphs.find(id);
+    const GraphRecordTable::Graph* graph = graphs.find(id);
     if (graph->owner_incarnation != event.incarnation) continue;  // a dead life's: ends with its job
-    if (named.count(id) > 0) {
-      graph->missed_heartbeats = 0;
-    } else if (++graph->missed_heartbeats >= kOrphanHeartbeats) {
-      orphans.push_back(id);
-    }
+    if (named.count(id) == 0 && event.heard_moment > graph->recorded_moment) orphans.push_back(id);
   }
   for (GraphId id : orphans) remove_graph(id);
 }

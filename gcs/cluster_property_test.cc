@@ -78,7 +78,7 @@ HeadEvent random_request(Rng& rng, CallId call) {
       for (uint64_t i = 1; i <= 4; ++i) {
         if (rng.chance(0.9)) graphs.push_back({3, i});
       }
-      return HeartbeatCame{call, node, incarnation, {}, 0, jobs, graphs};
+      return HeartbeatCame{call, node, incarnation, {}, 0, jobs, graphs, rng.chance(0.5) ? UINT64_MAX : 0};
     }
   }
 }

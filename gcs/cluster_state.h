@@ -30,11 +30,13 @@ struct Cluster::State {
     uint64_t bytes = 0;
   };
 
-  explicit State(ClusterOptions given) : options(given), view(given.epoch, given.view_history_max) {}
+  explicit State(ClusterOptions given)
+      : options(given), view(given.epoch, given.view_history_max), moment(given.epoch << 32) {}
 
   ClusterOptions options;
   NodeTable nodes;
   View view;
+  uint64_t moment;  // of the last HeartbeatAnswer
   JobTable jobs;
   GraphRecordTable graphs;
   NameTable names;

@@ -44,6 +44,7 @@ struct HeartbeatAnswer {
   uint64_t view_version = 0;
   bool register_again = false;
   std::vector<JobId> unknown_jobs;
+  uint64_t moment = 0;  // grows with each of these, and from one life of the head to the next
 };
 
 struct JobList {

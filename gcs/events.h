@@ -33,6 +33,7 @@ struct HeartbeatCame {
   uint64_t store_used_bytes = 0;
   std::vector<JobId> jobs;      // whose drivers are connected there
   std::vector<GraphId> graphs;  // recorded by this node and not yet ended
+  uint64_t heard_moment = 0;    // of the newest HeartbeatAnswer that the node had when it made this
 };
 
 struct NodeLeft {

@@ -26,7 +26,7 @@ const std::set<GraphId>& GraphRecordTable::of_job(JobId job) const { return find
 
 const std::set<GraphId>& GraphRecordTable::of_owner(NodeId owner) const { return find_or_none(by_owner_, owner); }
 
-GraphRecordTable::Added GraphRecordTable::add(const GraphPartRecord& part, Bytes stored) {
+GraphRecordTable::Added GraphRecordTable::add(const GraphPartRecord& part, Bytes stored, uint64_t moment) {
   Graph* graph = find(part.graph);
   if (graph != nullptr) {
     if (graph->job != part.job || graph->owner != part.owner) return Added::kOtherOwner;
@@ -41,6 +41,7 @@ GraphRecordTable::Added GraphRecordTable::add(const GraphPartRecord& part, Bytes
     graph->job = part.job;
     graph->owner = part.owner;
     graph->owner_incarnation = part.owner_incarnation;
+    graph->recorded_moment = moment;
     by_job_[part.job].insert(part.graph);
     by_owner_[part.owner].insert(part.graph);
   }
@@ -49,7 +50,6 @@ GraphRecordTable::Added GraphRecordTable::add(const GraphPartRecord& part, Bytes
   bytes_ += stored->size();
   ++part_count_;
   graph->parts.emplace(part.part, std::move(stored));
-  graph->missed_heartbeats = 0;
   return Added::kNew;
 }
 

@@ -35,7 +35,7 @@ class GraphRecordTable {
     std::map<uint32_t, Bytes> parts;     // as stored
     std::optional<uint32_t> last_part;
     uint64_t bytes = 0;                  // of the parts as stored
-    uint32_t missed_heartbeats = 0;      // of its owner, that did not name it, in a row
+    uint64_t recorded_moment = 0;        // of the head, when the first part came
     bool whole() const { return last_part && parts.size() == size_t{*last_part} + 1; }
   };
 
@@ -56,7 +56,7 @@ class GraphRecordTable {
   const std::set<GraphId>& of_owner(NodeId owner) const;
 
   // `stored` is the encoding of `part`; its chunk is not looked at. Changes nothing unless kNew is answered.
-  Added add(const GraphPartRecord& part, Bytes stored);
+  Added add(const GraphPartRecord& part, Bytes stored, uint64_t moment);
   // Forgets the graph and appends the deletes of its parts.
   void remove(GraphId graph, std::vector<Write>& writes);
 

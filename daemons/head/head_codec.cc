@@ -61,7 +61,8 @@ Result<HeadEvent> decode(const v1::HeartbeatRequest& request) {
   auto graphs = decode_ids<GraphId>(request.graphs(), "graphs");
   if (!graphs.ok()) return graphs.error();
   return HeadEvent(HeartbeatCame{{}, *node, Incarnation{request.incarnation()}, *std::move(available),
-                                 request.store_used_bytes(), *std::move(jobs), *std::move(graphs)});
+                                 request.store_used_bytes(), *std::move(jobs), *std::move(graphs),
+                                 request.heard_moment()});
 }
 
 Result<HeadEvent> decode(const v1::GetClusterViewRequest& request) {
@@ -148,6 +149,7 @@ void encode(const HeartbeatAnswer& answer, const HeadIdentity& head, v1::Heartbe
   reply->set_epoch(head.epoch);
   reply->set_view_version(answer.view_version);
   reply->set_register_again(answer.register_again);
+  reply->set_moment(answer.moment);
   for (JobId job : answer.unknown_jobs) reply->add_ended_jobs(job.binary());
 }
 

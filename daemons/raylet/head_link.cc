@@ -80,6 +80,7 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
   bool registering = false;
   bool registered = false;
   bool heartbeat_in_flight = false;
+  uint64_t heard_moment = 0;  // the head's, when it last answered a heartbeat
   bool stale = false;
   bool backing_off = false;
   Duration backoff = kBackoffMin;
@@ -154,6 +155,7 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     facts.epoch = reply.epoch();
     if (reply.heartbeat_ms() > 0) heartbeat_every = std::chrono::milliseconds(reply.heartbeat_ms());
     registered = true;
+    heard_moment = 0;  // a head that serves another cluster counts anew
     note_success();
     spdlog::info("registered with the head node={} epoch={}", options.self.node.hex(), facts.epoch);
     send_heartbeat();
@@ -181,6 +183,7 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     request.set_incarnation(options.self.incarnation.number);
     encode_resources(usage.available, request.mutable_available());
     request.set_store_used_bytes(usage.store_used_bytes);
+    request.set_heard_moment(heard_moment);
     for (JobId job : wishes.known_jobs()) request.add_jobs(job.binary());
     for (GraphId graph : wishes.sent_graphs()) request.add_graphs(graph.binary());
     call(&Methods::Heartbeat, std::move(request), kHeartbeatWaitMax,
@@ -192,6 +195,7 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     if (!leaving) heartbeat.set_after(heartbeat_every);
     if (!status.ok()) return note_trouble(status.error_message());
     facts.epoch = reply.epoch();
+    heard_moment = reply.moment();
     note_success();
     if (reply.register_again()) {
       spdlog::warn("the head does not know this node: registering again");

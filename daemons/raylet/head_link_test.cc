@@ -277,6 +277,14 @@ TEST_CASE("heartbeats name the jobs and the recorded graphs of the node") {
   REQUIRE(f.head->last_heartbeat().graphs(0) == kGraph.binary());
 }
 
+TEST_CASE("a heartbeat says which answer of the head its sender had heard") {
+  Fixture f;
+  v1::HeartbeatReply reply;
+  reply.set_moment(41);
+  f.head->say_next_heartbeat(reply);
+  f.until([&] { return f.head->last_heartbeat().heard_moment() == 41; });
+}
+
 TEST_CASE("a head that forgot the node or a job is told again") {
   Fixture f;
   f.persist(job());

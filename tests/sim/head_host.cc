@@ -9,6 +9,13 @@ namespace {
 constexpr Duration kAskAgainAfter = std::chrono::milliseconds(300);
 constexpr Duration kHeartbeatEvery = std::chrono::seconds(1);
 constexpr size_t kCallsMax = 64;
+// In the order of the variant.
+constexpr const char* kHeadEventNames[] = {
+    "<- NodeRegistered", "<- HeartbeatCame", "<- NodeLeft", "<- ViewAsked", "<- WatchOpened", "<- WatchReady",
+    "<- WatchClosed", "<- JobRegistered", "<- JobEnded", "<- JobsAsked", "<- GraphPartCame", "<- GraphEnded",
+    "<- GraphsAsked", "<- NameRegistered", "<- NameAsked", "<- NameForgotten", "<- WritesPersisted", "<- HeadTick",
+};
+static_assert(std::size(kHeadEventNames) == std::variant_size_v<HeadEvent>);
 
 }  // namespace
 
@@ -77,6 +84,17 @@ void HeadHost::step() {
   step_due_ = false;
   std::vector<HeadEvent> events = std::move(inbox_);
   inbox_.clear();
+  for (const HeadEvent& event : events) {
+    std::visit(
+        [&](const auto& e) {
+          uint64_t graph = 0;
+          if constexpr (requires { e.graph.low; }) graph = e.graph.low;
+          if constexpr (requires { e.part.graph.low; }) graph = e.part.graph.low;
+          if constexpr (requires { e.graphs.size(); }) graph = e.graphs.size();
+          world_.note({Who::kHead}, kHeadEventNames[event.index()], graph);
+        },
+        event);
+  }
   std::vector<HeadEffect> effects;
   cluster_->step(world_.now(), events, effects);
   world_.note({Who::kHead}, "steps", events.size(), effects.size());
@@ -219,6 +237,7 @@ void HeadHost::register_node() {
     world_.require(std::holds_alternative<NodeAccepted>(answer), "H4", "the newest life of a node is refused",
                    {Who::kHead});
     registered_ = true;
+    heard_moment_ = 0;
     heartbeat();
     pump();
   });
@@ -233,6 +252,7 @@ void HeadHost::heartbeat() {
   request.incarnation = {node_life_};
   for (const auto& [job, record] : jobs_) request.jobs.push_back(job);
   request.graphs.assign(recorded_.begin(), recorded_.end());
+  request.heard_moment = heard_moment_;
   call(request, [this, link = link_life_](const Answer& answer) {
     if (link == link_life_) heartbeat_answered(std::get<HeartbeatAnswer>(answer));
   });
@@ -242,6 +262,7 @@ void HeadHost::heartbeat() {
 }
 
 void HeadHost::heartbeat_answered(const HeartbeatAnswer& answer) {
+  heard_moment_ = std::max(heard_moment_, answer.moment);
   if (answer.register_again && registered_) {
     registered_ = false;
     register_node();

@@ -99,6 +99,7 @@ class HeadHost {
   uint64_t node_life_ = 0;  // 0: no raylet
   uint64_t link_life_ = 0;
   bool registered_ = false;
+  uint64_t heard_moment_ = 0;
   uint64_t register_tries_ = 0;
   std::deque<Call> calls_;
   std::map<JobId, RecordJob> jobs_;
