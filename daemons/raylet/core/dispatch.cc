@@ -154,18 +154,26 @@ void Node::State::note_lack(Job::ShapeLanes& of_shape) {
     starving_at_ = std::min(starving_at_, of_shape.lacks_since + kReserveAfter);
 }
 
+// The lane whose first task is next; null: there is none. What was cancelled meanwhile leaves its queue here.
+Lane* Node::State::next_lane(Job::ShapeLanes& of_shape) {
+  while (!of_shape.lanes.empty()) {
+    Lane& lane = **of_shape.lanes.begin();
+    auto& queue = lane.queue;
+    while (!queue.empty() && lane.graph->row(queue.top().task).state != TaskState::kReady) queue.pop();
+    if (!queue.empty()) return &lane;
+    unlist_lane(lane);
+  }
+  return nullptr;
+}
+
 bool Node::State::dispatch_one(Job& job) {
   for (Job::ShapeLanes& of_shape : job.shapes) {
-    if (of_shape.lanes.empty()) continue;
+    if (of_shape.lanes.empty() || (reserved_ != nullptr && reserved_ != &of_shape)) continue;
     const Shape& shape = shapes_[of_shape.shape];
     if (!shape.feasible) continue;
-    Lane& lane = **of_shape.lanes.begin();
-    uint64_t preferred = 0;
-    if (!lane.queue.empty()) {
-      const TaskRow& row = lane.graph->row(lane.queue.top().task);
-      preferred = lane.graph->group(row.group).last_worker;
-    }
-    if (reserved_ != nullptr && reserved_ != &of_shape) continue;
+    Lane* lane = next_lane(of_shape);
+    if (lane == nullptr) continue;
+    uint64_t preferred = lane->graph->group(lane->graph->row(lane->queue.top().task).group).last_worker;
     Worker* worker = choose_worker(job, shape, of_shape.shape, preferred);
     if (worker == nullptr) {
       note_lack(of_shape);
@@ -229,8 +237,8 @@ void Node::State::dispatch() {
     const Job::ShapeLanes* reserved = reserved_;
     while (serve_in_turns()) {
     }
-    // It may have turned out to lack a worker only: then nobody is held up for it.
-    if (reserved == nullptr || reserved->lack != Job::ShapeLanes::Lack::kWorker) break;
+    // It may have been served, or have nothing to run any more, or lack a worker only: nobody is held up for it.
+    if (reserved == nullptr || reserved->lack == Job::ShapeLanes::Lack::kResources) break;
   }
   if (now_ < starving_at_ && starving_at_ < Instant{INT64_MAX}) wake_by(starving_at_);
 }

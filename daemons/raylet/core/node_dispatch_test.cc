@@ -105,6 +105,30 @@ TEST_CASE("nobody is held up for a task that has room and lacks only a worker of
   CHECK(!node.ended.contains(GraphId{0, 9}));
 }
 
+TEST_CASE("what was kept free for a task that wants much is used as soon as that task is cancelled") {
+  DrivenNode node(2);
+  ChunkBuilder small = graph_of(7, "small");
+  for (int i = 0; i < 6; ++i) small.task();
+  node.submit(small);
+  ChunkBuilder large = growing_graph_of(8, "large");
+  uint32_t option = large.option(wishing(2));
+  node.submit(large.task({}, 1, 1, option));
+  for (int seconds : {1, 4}) {
+    node.pass(std::chrono::seconds(seconds));
+    node.finish(node.running.front(), "v", 1'000'000);
+  }
+  REQUIRE(node.running.size() == 1);
+  const CancelAsked cancel{node.session, {}, object(8, 0)};
+  SECTION("while one CPU of the two is free") { node.tell(cancel); }
+  SECTION("at the moment at which it could have run") {
+    auto last = node.running.front();
+    ResultsArrived result{node.workers.at(last.worker.number), last.batch, {node.result_of(last, "v", 1'000'000)}};
+    node.running.clear();
+    node.step({cancel, result});
+  }
+  CHECK(node.running.size() == 2);
+}
+
 TEST_CASE("a task that could run at once and waits for a worker says so") {
   NodeOptions options = options_with(1);
   options.blocked_workers_per_slot_max = 0;

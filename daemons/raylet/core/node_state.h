@@ -130,6 +130,7 @@ struct Node::State {
 
   // ---- dispatch.cc: which ready task goes to which worker
   void dispatch();
+  Lane* next_lane(Job::ShapeLanes& of_shape);
   bool dispatch_one(Job& job);
   bool serve_in_turns();
   bool has_room_for(const Shape& shape) const;
