@@ -32,13 +32,44 @@ void Driver::connect() {
   world_.oracle.add({open_graph_, false, {}, false});
   functions_.clear();
   next_put_ = 0;
+  remote_ = world_.scenario.remotes && world_.rng.chance(0.5);
+  arrive();
+}
+
+void Driver::arrive() {
   world_.note(me(), "connects", session_.number);
   DriverArrived arrived;
   arrived.session = session_;
   arrived.job = job_;
   arrived.setup = {make_bytes("setup"), "script.py"};
   arrived.pid = 100 + number_;
+  arrived.local = !remote_;
   say(std::move(arrived));
+}
+
+// The raylet keeps what a driver holds for a while, and the driver comes back well within that.
+void Driver::lose_connection() {
+  world_.note(me(), "loses its connection");
+  ++token_;
+  state_ = State::kAway;
+  credit_owed_bytes_ = 0;
+  name_requests_.clear();
+  running_.clear();  // their ends may have been told to nobody
+  world_.node->close(session_, false);
+  world_.queue.after(world_.micros(300'000, 1'500'000), [this, life = world_.node->life()] { come_back(life); });
+}
+
+void Driver::come_back(uint64_t life) {
+  if (state_ != State::kAway) return;
+  if (!world_.node->is_up() || world_.node->life() != life) return disconnected();
+  state_ = State::kBusy;
+  session_ = world_.node->open(this);
+  arrive();
+  for (const auto& [request, get] : gets_) {
+    say(GetAsked{session_, request, {get.ids.begin(), get.ids.end()}, get.values, get.wanted});
+  }
+  for (const auto& [request, size] : slab_requests_) say(SlabAsked{session_, request, size});
+  think();
 }
 
 // The raylet is gone: what this process had there is lost. A patient user starts over.
@@ -62,7 +93,7 @@ void Driver::disconnected() {
 }
 
 void Driver::kill() {
-  if (state_ == State::kGone || state_ == State::kNew) return;
+  if (state_ != State::kBusy && state_ != State::kCollecting) return;
   world_.note(me(), "is killed");
   leave(false);
 }
@@ -83,12 +114,13 @@ void Driver::think() {
     }
     --actions_left_;
     act();
-    think();
+    if (state_ == State::kBusy) think();
   });
 }
 
 void Driver::act() {
   const Scenario& scenario = world_.scenario;
+  if (scenario.resumes && world_.rng.chance(0.04)) return lose_connection();
   switch (world_.rng.below(14)) {
     case 0: case 1: case 2: case 3:
       return submit_graph();
@@ -137,7 +169,8 @@ TaskPlan Driver::plan_task(bool in_open_graph) {
     task.retries_max = static_cast<int32_t>(rng.below(3));
     task.duration = world_.micros(2'000, 20'000);
   }
-  if (scenario.nested && task.kind == Kind::kPlain && rng.chance(0.05) && !task.return_bytes.empty()) {
+  const double nests = scenario.crowd ? 0.4 : 0.05;
+  if (scenario.nested && task.kind == Kind::kPlain && rng.chance(nests) && !task.return_bytes.empty()) {
     task.kind = rng.chance(0.7) ? Kind::kNests : Kind::kNestsLater;
     task.duration = world_.micros(1'000, 20'000);
   }
@@ -196,9 +229,17 @@ GraphPlan Driver::plan_graph() {
     }
     if (!others.empty() && rng.chance(0.1)) task.inputs.push_back(others[rng.below(others.size())]);
     if (task.inputs.empty() && rng.chance(0.3)) task.producer = true;
+    borrow_for(task, others);
     plan.tasks.push_back(std::move(task));
   }
   return plan;
+}
+
+void Driver::borrow_for(TaskPlan& task, const std::vector<ObjectId>& from) {
+  if (!world_.scenario.borrows || task.kind != TaskPlan::Kind::kPlain || !world_.rng.chance(0.1)) return;
+  for (const ObjectId& id : from) {
+    if (!is_actor(id)) task.borrows.push_back(id);
+  }
 }
 
 void Driver::submit_graph() {
@@ -257,8 +298,9 @@ void Driver::call_remote() {
   for (uint64_t count = 1 + world_.rng.below(5); count > 0; --count) {
     TaskPlan task = plan_task(true);
     for (const ObjectId& id : some_held(world_.rng.below(3))) {
-      if (std::find(actors_.begin(), actors_.end(), id) == actors_.end()) task.inputs.push_back(id);
+      if (!is_actor(id)) task.inputs.push_back(id);
     }
+    borrow_for(task, some_held(2));
     append(std::move(task));
   }
 }
@@ -272,7 +314,10 @@ void Driver::make_actor() {
   task.cpus = number_ == 1 && actors_.empty() && calls_.empty() && world_.scenario.cpus >= 2 ? 0.5 : 0;
   task.retries_max = 0;
   task.duration = world_.micros(100, 20'000);
-  if (world_.rng.chance(0.5)) task.actor_name = "name" + std::to_string(world_.rng.below(2));
+  if (world_.rng.chance(0.5)) {
+    task.actor_name = "name" + std::to_string(world_.rng.below(2));
+    task.get_if_exists = world_.rng.chance(0.5);
+  }
   actors_.push_back({open_graph_, world_.oracle.find(open_graph_)->tasks.size(), 0});
   append(std::move(task));
 }
@@ -355,6 +400,10 @@ void Driver::finish_put(const Slab* slab, uint64_t size_bytes) {
   if (slab != nullptr) say(SlabReturned{session_, slab->id});
 }
 
+bool Driver::is_actor(const ObjectId& id) const {
+  return std::find(actors_.begin(), actors_.end(), id) != actors_.end();
+}
+
 bool Driver::is_asked_for(const ObjectId& id) const {
   return std::any_of(gets_.begin(), gets_.end(), [&](const auto& get) { return get.second.ids.count(id) != 0; });
 }
@@ -393,8 +442,7 @@ void Driver::release(const ObjectId& id) {
 
 void Driver::release_some() {
   for (const ObjectId& id : some_held(world_.rng.chance(0.2) ? 20 : 4)) {
-    const bool is_actor = std::find(actors_.begin(), actors_.end(), id) != actors_.end();
-    if (!is_asked_for(id) && !is_actor) release(id);
+    if (!is_asked_for(id) && !is_actor(id)) release(id);
   }
 }
 
@@ -458,15 +506,15 @@ void Driver::answered(const ObjectAnswer& answer, Get& get) {
     return;
   }
   if (answer.kind == ObjectAnswer::Kind::kReady) return;
-  const bool is_actor = std::find(actors_.begin(), actors_.end(), answer.id) != actors_.end();
   std::optional<Content> content;
   if (answer.kind == ObjectAnswer::Kind::kInline) {
     content = decode(*answer.value);
   } else if (const Content* stored = world_.memory.read(answer.at)) {
     content = *stored;
   }
+  if (!content && world_.oracle.may_be_empty(answer.id)) return;
   world_.require(content.has_value(), "W6", "object " + answer.id.hex() + " can't be read", me());
-  world_.require(is_actor || content->hash == world_.oracle.expected(answer.id), "W6",
+  world_.require(is_actor(answer.id) || content->hash == world_.oracle.expected(answer.id), "W6",
                  "object " + answer.id.hex() + " has another value than it must", me());
   if (!content->contained.empty() && held_.count(answer.id) != 0 && state_ == State::kBusy) {
     std::vector<ObjectId> fresh;
@@ -475,7 +523,9 @@ void Driver::answered(const ObjectAnswer& answer, Get& get) {
     }
     if (!fresh.empty()) say(ReferencesChanged{session_, std::move(fresh), {}, {}});
   }
-  if (answer.kind == ObjectAnswer::Kind::kLocated) {
+  if (answer.kind == ObjectAnswer::Kind::kLocated && remote_) {
+    say(ReferencesChanged{session_, {}, {}, {{answer.id, 1}}});
+  } else if (answer.kind == ObjectAnswer::Kind::kLocated) {
     later(world_.micros(1, 80'000), [this, id = answer.id, at = answer.at, hash = content->hash] {
       const Content* still = world_.memory.read(at);
       world_.require(still != nullptr && still->hash == hash, "W7", "pinned bytes of " + id.hex() + " changed",

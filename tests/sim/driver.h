@@ -30,7 +30,7 @@ class Driver : public Endpoint {
   void disconnected() override;
 
  private:
-  enum class State { kNew, kBusy, kCollecting, kGone };
+  enum class State { kNew, kBusy, kAway, kCollecting, kGone };
   struct Get {
     std::set<ObjectId> ids;
     bool values = true;
@@ -45,11 +45,15 @@ class Driver : public Endpoint {
   Actor me() const { return {Who::kDriver, number_}; }
   void say(Event event) { world_.node->say(session_, std::move(event)); }
   void connect();
+  void lose_connection();
+  void come_back(uint64_t life);
+  void arrive();
   void later(Duration wait, std::function<void()> what);
   void think();
   void act();
   void submit_graph();
   GraphPlan plan_graph();
+  void borrow_for(TaskPlan& task, const std::vector<ObjectId>& from);
   TaskPlan plan_task(bool in_open_graph);
   void send_chunks(const GraphPlan& plan, bool hold_all, std::vector<uint64_t> wanted);
   void call_remote();      // f.remote(): a task of the open graph
@@ -64,6 +68,7 @@ class Driver : public Endpoint {
   void release_some();
   void cancel_something();
   void find_actor();
+  bool is_actor(const ObjectId& id) const;
   void collect();
   void leave(bool goodbye);
   bool is_asked_for(const ObjectId& id) const;
@@ -80,6 +85,7 @@ class Driver : public Endpoint {
   uint64_t next_put_ = 0;
   GraphId put_graph_;
   GraphId open_graph_;
+  bool remote_ = false;  // maps no store memory: what it is sent is copied for it at once
   KnownFunctions functions_;
   std::set<ObjectId> held_;
   std::map<RequestId, Get> gets_;

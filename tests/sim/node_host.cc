@@ -54,6 +54,7 @@ void NodeHost::start() {
   NodeOptions options;
   MUST(options.resources.set("CPU", world_.scenario.cpus).ok());
   options.seed = world_.rng.next();
+  if (world_.scenario.resumes) options.driver_grace = std::chrono::seconds(10);
   node_ = std::make_unique<Node>(std::move(options));
   inbox_.clear();
   step_due_ = false;

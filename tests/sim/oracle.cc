@@ -49,6 +49,11 @@ uint64_t Oracle::expected(const ObjectId& id) {
   return hash;
 }
 
+bool Oracle::may_be_empty(const ObjectId& id) {
+  const TaskPlan* plan = find(id.task_id());
+  return plan != nullptr && plan->kind == TaskPlan::Kind::kCreates && plan->get_if_exists;
+}
+
 GraphPlan Oracle::nested_plan(const TaskId& parent, uint32_t attempt, const TaskPlan& plan) const {
   GraphPlan nested;
   nested.id.high = mix_bits(parent.graph.high, mix_bits(parent.index, attempt)) | 1;

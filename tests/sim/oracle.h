@@ -39,8 +39,10 @@ struct TaskPlan {
   int32_t retries_max = 3;
   double cpus = 1;
   bool producer = false;
+  std::vector<ObjectId> borrows;  // the task asks for the first one's value, and makes nothing of it
   ObjectId actor;            // kCalls
   std::string actor_name;    // kCreates
+  bool get_if_exists = false;
   uint64_t call_number = 0;  // kCalls: grows with each call of one actor
 
   uint32_t runs = 0;       // how often it was begun
@@ -67,6 +69,8 @@ class Oracle {
 
   // REQUIRES: the object's task, or put, was added, and what it reads.
   uint64_t expected(const ObjectId& id);
+  // The creation of an actor that stands for another one of its name makes no value.
+  bool may_be_empty(const ObjectId& id);
   bool knows(const ObjectId& id) { return values_.count(id) != 0 || find(id.task_id()) != nullptr; }
   uint32_t taint(const ObjectId& id);
   // The graph that a task of kind kNests or kNestsLater submits in its attempt.

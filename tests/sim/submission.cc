@@ -29,6 +29,7 @@ TaskOptions options_of(const TaskPlan& task) {
   options.retry_on_exception = task.kind == TaskPlan::Kind::kRaisesOnce;
   options.actor = task.actor;
   options.actor_name = task.actor_name;
+  options.get_if_exists = task.get_if_exists;
   options.data_producer = task.producer;
   if (!task.actor_name.empty()) options.actor_handle = make_bytes("handle");
   return options;
@@ -68,6 +69,12 @@ GraphChunk make_chunk(const GraphPlan& plan, uint64_t first, uint32_t count, boo
         chunk.deps.push_back(2 * found->second + 1);
         chunk.dep_returns.push_back(0);
       }
+    }
+    chunk.borrow_counts.push_back(static_cast<uint32_t>(task.borrows.size()));
+    for (const ObjectId& borrow : task.borrows) {
+      auto [found, fresh] = externals.try_emplace(borrow, chunk.externals.size());
+      if (fresh) chunk.externals.push_back(borrow);
+      chunk.borrows.push_back(static_cast<uint32_t>(found->second));
     }
     chunk.return_counts.push_back(static_cast<uint32_t>(task.return_bytes.size()));
     if (is_default(task)) {

@@ -47,6 +47,16 @@ Scenario Scenario::of(Rng& rng) {
     scenario.rpc_twice = 0.1 * static_cast<double>(rng.below(4));
     scenario.rpc_delay_max = milliseconds(1 + rng.below(400));
   }
+  scenario.borrows = rng.chance(0.3);
+  scenario.resumes = rng.chance(0.3);
+  scenario.remotes = rng.chance(0.3);
+  scenario.crowd = rng.chance(0.15);
+  if (scenario.crowd) {
+    scenario.drivers = static_cast<uint32_t>(4 + rng.below(3));
+    scenario.actions_per_driver = 10;
+    scenario.cpus = 1;
+    scenario.nested = true;
+  }
   return scenario;
 }
 

@@ -36,6 +36,10 @@ struct Scenario {
   bool nested = false;
   bool large_values = false;  // some go through the store
   bool driver_kills = false;
+  bool crowd = false;         // many jobs on one CPU, most of whose tasks wait for others
+  bool borrows = false;       // some tasks name objects that they only may ask for
+  bool resumes = false;       // drivers lose their connection and come back
+  bool remotes = false;       // some drivers map no store memory
   // How often each dies while faults last; zero: never.
   Duration worker_kill_every{};
   Duration store_kill_every{};
