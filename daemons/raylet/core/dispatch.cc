@@ -43,6 +43,19 @@ void Node::State::give_resources(Worker& worker) {
   } else {
     available_.add(wish);
   }
+  if (!owed_.empty()) settle_debts();
+}
+
+// What comes free goes first to those who took more than there was: while one of them owes, nobody has room.
+void Node::State::settle_debts() {
+  for (auto& [number, worker] : workers_) {
+    if (!worker->owes) continue;
+    const Resources& wish = shapes_[worker->shape].resources;
+    if (!available_.fits(wish)) continue;
+    available_.subtract(wish);
+    owed_.subtract(wish);
+    worker->owes = false;
+  }
 }
 
 // ---------------------------------------------------------------- memory
@@ -146,6 +159,18 @@ bool Node::State::has_room_for(const Shape& shape) const {
   return owed_.empty() && available_.fits(shape.resources);
 }
 
+// False: not before an actor ends, and that may be never.
+bool Node::State::may_get_room(const Shape& shape) const {
+  Resources rest = options_.resources;
+  for (const auto& [number, worker] : workers_) {
+    if (!worker->is_actor() || !worker->holds_resources) continue;
+    const Resources& kept = shapes_[worker->shape].resources;
+    if (!rest.fits(kept)) return false;
+    rest.subtract(kept);
+  }
+  return rest.fits(shape.resources);
+}
+
 // A task that could have its resources waits for a worker of its job; only one that could not may be starving.
 void Node::State::note_lack(Job::ShapeLanes& of_shape) {
   using Lack = Job::ShapeLanes::Lack;
@@ -202,6 +227,7 @@ void Node::State::reserve_for_starved() {
       if (of_shape.lack != Job::ShapeLanes::Lack::kResources) continue;
       starving_at_ = std::min(starving_at_, of_shape.lacks_since + kReserveAfter);
       if (of_shape.lacks_since + kReserveAfter > now_ || of_shape.lacks_since >= longest) continue;
+      if (!may_get_room(shapes_[of_shape.shape])) continue;
       longest = of_shape.lacks_since;
       reserved_ = &of_shape;
     }

@@ -57,7 +57,7 @@ TEST_CASE("a task that wants much is not starved by small ones") {
   CHECK(node.ended.size() == 2);
 }
 
-TEST_CASE("a job that waits for a worker of its own gets one, and holds nobody up meanwhile") {
+TEST_CASE("a job that waits for a worker of its own gets one, though as many are blocked as may be") {
   NodeOptions options = options_with(1);
   options.blocked_workers_per_slot_max = 1;
   NodeHarness node(options);
@@ -126,6 +126,44 @@ TEST_CASE("what was kept free for a task that wants much is used as soon as that
     node.running.clear();
     node.step({cancel, result});
   }
+  CHECK(node.running.size() == 2);
+}
+
+TEST_CASE("a task that has no room for as long as an actor lives holds nobody up") {
+  DrivenNode node(2);
+  ChunkBuilder actor = growing_graph_of(6, "Counter", FunctionDef::Kind::kActorClass);
+  uint32_t half = actor.option(wishing(0.5));
+  node.submit(actor.task({}, 1, 1, half));
+  node.finish_all();
+  ChunkBuilder large = growing_graph_of(8, "large");
+  uint32_t option = large.option(wishing(2));
+  node.submit(large.task({}, 1, 1, option));
+  ChunkBuilder small = graph_of(7, "small");
+  for (int i = 0; i < 20; ++i) small.task();
+  node.submit(small);
+  for (int seconds = 0; seconds < 20 && !node.running.empty(); ++seconds) {
+    node.pass(std::chrono::seconds(1));
+    node.finish(node.running.front(), "v", 1'000'000);
+  }
+  CHECK(node.ended.contains(GraphId{0, 7}));
+  node.tell(KillActorAsked{node.session, object(6, 0), true});
+  REQUIRE(node.running.size() == 1);
+  CHECK(node.running.front().function == "large");
+}
+
+TEST_CASE("a worker that went on though others had taken its place is given the next place, and then all go on") {
+  DrivenNode node(2);
+  node.submit(graph_of(7, "outer").task().wanted(0));
+  const SessionId outer = node.workers.at(node.running.front().worker.number);
+  node.tell(WorkerBlocked{outer, true});
+  ChunkBuilder others = graph_of(8, "other");
+  for (int i = 0; i < 6; ++i) others.task();
+  node.submit(others);
+  node.tell(WorkerBlocked{outer, false});
+  REQUIRE(node.running.size() == 3);
+  node.finish(node.running.back(), "v", 1'000'000);
+  CHECK(node.running.size() == 2);
+  node.finish(node.running.back(), "v", 1'000'000);
   CHECK(node.running.size() == 2);
 }
 

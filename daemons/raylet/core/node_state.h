@@ -134,6 +134,7 @@ struct Node::State {
   bool dispatch_one(Job& job);
   bool serve_in_turns();
   bool has_room_for(const Shape& shape) const;
+  bool may_get_room(const Shape& shape) const;
   void note_lack(Job::ShapeLanes& of_shape);
   Worker* choose_worker(const Job& job, const Shape& shape, uint32_t shape_number, uint64_t preferred);
   uint32_t share_of(const Job& job, const Job::ShapeLanes& lanes) const;
@@ -143,6 +144,7 @@ struct Node::State {
   void reserve_for_starved();
   void take_resources(Worker& worker, uint32_t shape);
   void give_resources(Worker& worker);
+  void settle_debts();
 
   // ---- batch_builder.cc: one batch, put together and sent
   struct BatchDraft;
