@@ -68,7 +68,7 @@ def cores_include_words_and_std_only(path: str, text: str) -> Iterator[str]:
 
 
 def asio_in_one_place(path: str, text: str) -> Iterator[str]:
-    if not path.endswith(CPP) or path == "daemons/kit/asio.h":
+    if not path.endswith(CPP) or path in ("daemons/kit/asio.h", "daemons/kit/asio.cc"):
         return
     for number, name in includes(text):
         if name.startswith(("<boost/asio", '"boost/asio')):
