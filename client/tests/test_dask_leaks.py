@@ -181,7 +181,7 @@ def settled(session):
 
 
 @pytest.mark.timeout(150)
-def test_a_thousand_graphs_leave_nothing_behind(local_cluster, monkeypatch):
+def test_a_thousand_graphs_leave_nothing_behind(cluster, monkeypatch):
     session = ray._runtime.current_session()
     made = []
     new_graph_id = session.new_graph_id
