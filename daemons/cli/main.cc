@@ -76,7 +76,7 @@ void add_start_flags(CLI::App* start, StartOptions* options) {
 
 int run(int argc, char** argv) {
   CLI::App app("Runs Dask graphs, tasks and actors on this machine.", "raylet");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);  // with 1, a command that is mistyped counts as missing
   const std::string session_text = "The node's session directory; default: the newest node started here";
 
   StartOptions start_options;
@@ -113,6 +113,11 @@ int run(int argc, char** argv) {
   CLI::App* version = app.add_subcommand("version", "Print the version");
 
   if (const auto code = parse_flags(app, argc, argv)) return *code;
+  if (app.get_subcommands().empty()) {
+    std::cerr << "raylet: expected a command: start, stop, status, explain, logs or version\n"
+                 "Try 'raylet --help'.\n";
+    return 2;
+  }
   if (start->parsed()) return start_command(start_options, argv[0]);
   if (stop->parsed()) return stop_command(stop_options);
   if (status->parsed()) return status_command(status_options);

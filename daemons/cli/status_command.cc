@@ -71,7 +71,8 @@ int explain_command(const ExplainOptions& options) {
     std::cout << json.dump(2) << std::endl;
     return 0;
   }
-  std::cout << fmt::format("{} {}: {}, for {}\n{}\n", reply->kind(), options.id, reply->state(),
+  const std::string id = options.id.substr(options.id.find(':') + 1);  // "worker:3" says its kind itself
+  std::cout << fmt::format("{} {}: {}, for {}\n{}\n", reply->kind(), id, reply->state(),
                            format_duration(reply->since_ms()), reply->reason());
   for (const auto& detail : reply->details()) std::cout << "  " << detail << "\n";
   std::cout.flush();

@@ -191,6 +191,19 @@ def test_no_node_is_said_so(idle_node: Node) -> None:
         assert str(idle_node.session) in done.stderr
 
 
+def test_a_command_that_is_missing_or_mistyped_is_said_so(idle_node: Node) -> None:
+    for command, said in (([], "start, stop, status"), (["statsu"], "statsu")):
+        done = idle_node.raylet(*command)
+        assert done.returncode == 2 and said in done.stderr and "--help" in done.stderr
+
+
+def test_explain_of_a_worker_names_it_once(node: Node) -> None:
+    node.python("import ray; ray.init(address='auto'); ray.get(ray.remote(lambda: 1).remote())")
+    workers = json.loads(node.raylet("status", "--json").stdout)["workers"]
+    done = node.raylet("explain", f"worker:{workers[0]['worker']}")
+    assert done.stdout.startswith(f"worker {workers[0]['worker']}: ")
+
+
 def test_explain_of_something_unknown(node: Node) -> None:
     done = node.raylet("explain", "ab" * 28)
     assert done.returncode == 1
