@@ -236,7 +236,9 @@ GraphPlan Driver::plan_graph() {
 }
 
 void Driver::borrow_for(TaskPlan& task, const std::vector<ObjectId>& from) {
-  if (!world_.scenario.borrows || task.kind != TaskPlan::Kind::kPlain || !world_.rng.chance(0.1)) return;
+  const bool calls = task.kind == TaskPlan::Kind::kCalls;
+  if (!world_.scenario.borrows || (!calls && task.kind != TaskPlan::Kind::kPlain)) return;
+  if (!world_.rng.chance(calls ? 0.4 : 0.1)) return;
   for (const ObjectId& id : from) {
     if (!is_actor(id)) task.borrows.push_back(id);
   }
@@ -306,7 +308,7 @@ void Driver::call_remote() {
 }
 
 void Driver::make_actor() {
-  if (actors_.size() >= 2) return call_actor();
+  if (actors_.size() >= 4) return call_actor();
   TaskPlan task;
   task.kind = TaskPlan::Kind::kCreates;
   task.salt = world_.rng.next();
@@ -318,19 +320,23 @@ void Driver::make_actor() {
     task.actor_name = "name" + std::to_string(world_.rng.below(2));
     task.get_if_exists = world_.rng.chance(0.5);
   }
+  const bool named = !task.actor_name.empty();
   actors_.push_back({open_graph_, world_.oracle.find(open_graph_)->tasks.size(), 0});
   append(std::move(task));
+  // While its name is still being written down: the next one of that name comes to the head before it is free.
+  if (named && world_.rng.chance(0.15)) kill_actor(actors_.back());
+}
+
+void Driver::kill_actor(const ObjectId& actor) {
+  ++world_.oracle.actor_kills;
+  world_.note(me(), "kills actor", actor.task);
+  say(KillActorAsked{session_, actor, true});
 }
 
 void Driver::call_actor() {
   if (actors_.empty()) return;
   ObjectId actor = actors_[world_.rng.below(actors_.size())];
-  if (world_.rng.chance(0.08)) {
-    ++world_.oracle.actor_kills;
-    world_.note(me(), "kills actor", actor.task);
-    say(KillActorAsked{session_, actor, true});
-    return;
-  }
+  if (world_.rng.chance(0.08)) return kill_actor(actor);
   for (uint64_t count = 1 + world_.rng.below(4); count > 0; --count) {
     TaskPlan task;
     task.kind = TaskPlan::Kind::kCalls;
@@ -339,6 +345,7 @@ void Driver::call_actor() {
     task.actor = actor;
     task.retries_max = 0;
     task.call_number = ++calls_[actor];
+    borrow_for(task, some_held(2));
     append(std::move(task));
   }
 }
@@ -560,39 +567,6 @@ void Driver::collect() {
     return later(std::chrono::milliseconds(50), [this] { collect(); });
   }
   later(world_.micros(100, 300'000), [this] { leave(world_.rng.chance(0.7)); });
-}
-
-std::string Driver::waits_for() const {
-  std::string text = "driver " + std::to_string(number_) + " in state " + std::to_string(static_cast<int>(state_));
-  if (credit_owed_bytes_ > 0) text += ", for credit of " + std::to_string(credit_owed_bytes_) + " bytes";
-  text += ", for " + std::to_string(slab_requests_.size()) + " slabs and " +
-          std::to_string(name_requests_.size()) + " names";
-  for (const GraphId& graph : running_) text += "\n  the end of graph " + graph.hex();
-  for (const auto& [request, get] : gets_) {
-    for (const ObjectId& id : get.ids) text += "\n  " + explain(id.hex());
-  }
-  return text;
-}
-
-// Follows what waits for what down to what waits for nothing.
-std::string Driver::explain(std::string id) const {
-  std::string text = "object " + id;
-  constexpr int kStepsMax = 300;
-  for (int step = 0; step < kStepsMax && world_.node->is_up(); ++step) {
-    Explanation why = world_.node->node().explain(world_.now(), id);
-    std::string next;
-    for (const std::string& detail : why.details) {
-      constexpr const char* kWaitsFor = "waits for ";
-      if (detail.rfind(kWaitsFor, 0) == 0) next = detail.substr(std::string(kWaitsFor).size(), 56);
-    }
-    if (next.empty()) {
-      text += (step > 0 ? " waits for " + id : "") + ": " + why.kind + " " + why.state + ": " + why.reason;
-      for (const std::string& detail : why.details) text += "; " + detail;
-      return text;
-    }
-    id = next;
-  }
-  return text;
 }
 
 }  // namespace raylet::sim

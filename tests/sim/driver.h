@@ -1,5 +1,6 @@
 // Driver: a user's process. It submits graphs of many shapes, holds and releases results, asks for them and
-// checks each, puts, cancels, makes and calls actors, and in the end gets everything it still holds and leaves.
+// checks each, puts, cancels, makes, shares, calls and kills actors, loses its connection and resumes it, and in
+// the end gets everything it still holds and leaves. One that is remote maps no store memory.
 #pragma once
 
 #include <cstdint>
@@ -60,6 +61,7 @@ class Driver : public Endpoint {
   void append(TaskPlan task);
   void make_actor();
   void call_actor();
+  void kill_actor(const ObjectId& actor);
   void put();
   void finish_put(const Slab* slab, uint64_t size_bytes);
   void ask(std::vector<ObjectId> ids, bool values);

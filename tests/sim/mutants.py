@@ -188,7 +188,7 @@ def try_mutant(build: Build, mutant: Mutant, seeds: int) -> Optional[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=120, help="how many seeds a mutant may survive")
+    parser.add_argument("--seeds", type=int, default=300, help="how many seeds a mutant may survive")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2)
     parser.add_argument("--only", default="", help="mutants whose name contains this")
     parser.add_argument("--build", default="", help="a folder that keeps the compiled copy")

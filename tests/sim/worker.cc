@@ -182,6 +182,7 @@ void Worker::run_task() {
                    "a task that kills its workers is tried more often than it may be", me());
     return later(plan->duration, [this] { exit(11); });
   }
+  is_actor_ = is_actor_ || plan->kind == TaskPlan::Kind::kCreates;
   if (plan->kind == TaskPlan::Kind::kCalls) {
     uint64_t& last = last_call_[plan->actor];
     world_.require(plan->call_number > last, "W5", "calls of an actor run out of order", me());
@@ -300,7 +301,8 @@ void Worker::nested_answered(const ObjectAnswer& answer) {
 }
 
 void Worker::hand_back_rest() {
-  if (handed_back_) return;
+  // What waits behind an actor's call can be run by nobody else.
+  if (handed_back_ || is_actor_) return;
   handed_back_ = true;
   for (uint32_t p = position_ + 1; p < batch_->tasks.size(); ++p) {
     TaskResult result;

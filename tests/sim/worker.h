@@ -98,6 +98,7 @@ class Worker : public Endpoint {
   ObjectId awaited_;       // of a nested graph
   bool nested_ready_ = false;
   bool blocked_ = false;
+  bool is_actor_ = false;
   std::vector<ObjectId> nested_held_;
   KnownFunctions submitted_functions_;
   std::map<ObjectId, uint64_t> last_call_;  // by actor
