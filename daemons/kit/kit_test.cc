@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 #include <fstream>
+#include <thread>
 
 #include "daemons/kit/grpc_server.h"
 #include "daemons/kit/log_tail.h"
