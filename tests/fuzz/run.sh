@@ -31,11 +31,8 @@ done
 
 sanitize="-fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined"
 flags="-std=c++20 -O1 -g1 -fno-omit-frame-pointer -Wno-unused-parameter -I. -I$out/gen"
-sources="protocol/words/ids.cc protocol/words/resources.cc protocol/codec/id_codec.cc
-  protocol/codec/session_codec.cc protocol/codec/random_words.cc
-  plasma/core/arena.cc plasma/core/object_table.cc plasma/core/segment_table.cc plasma/core/slab_table.cc
-  plasma/core/store.cc plasma/ipc/packet.cc daemons/raylet/frame_codec.cc daemons/store/store_codec.cc
-  gcs/record.cc gcs/cluster.cc gcs/graph_table.cc gcs/name_table.cc gcs/node_table.cc gcs/view.cc
+cores=$(ls protocol/words/*.cc protocol/codec/*.cc plasma/core/*.cc gcs/*.cc | grep -v '_test\.cc$')
+sources="$cores plasma/ipc/packet.cc daemons/raylet/frame_codec.cc daemons/store/store_codec.cc
   daemons/head/head_codec.cc $out/gen/protocol/wire/head.pb.cc
   $out/gen/protocol/wire/common.pb.cc $out/gen/protocol/wire/session.pb.cc $out/gen/protocol/wire/store.pb.cc"
 programs="tests/fuzz/make_seeds.cc tests/fuzz/canary_fuzz.cc"
