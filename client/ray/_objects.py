@@ -244,10 +244,7 @@ class Objects(Conversation):
         """Nobody waits any more; what was pinned for them is let go."""
         for number, kind in enumerate(answers.kinds):
             if kind == wire.ANSWER_LOCATED:
-                self.references.pins += 1
-                self.references.unpinned.append(
-                    answers.ids[number * ID_BYTES : (number + 1) * ID_BYTES]
-                )
+                self.references.unpin(answers.ids[number * ID_BYTES : (number + 1) * ID_BYTES])
 
     def _take_piece(self, piece: wire.ObjectPiece) -> None:
         waiter = self._requests.get(piece.request)
