@@ -178,6 +178,14 @@ class Program(_Node):
     def __reduce__(self) -> Tuple:
         return Program, (self.steps, self.drops, self.result)
 
+    def mapped(self, changed: Callable[[Any], Any]) -> "Program":
+        """The same calls, with `changed(value)` for each of their arguments and for the result."""
+        steps = []
+        for function, args, kwargs in self.steps:
+            named = kwargs and {name: changed(a) for name, a in kwargs.items()}
+            steps.append((function, tuple([changed(a) for a in args]), named))
+        return Program(tuple(steps), self.drops, changed(self.result))
+
 
 class Quote(_Node):
     """A whole entry as an argument: it is handed on as it is, to a function that runs it itself."""

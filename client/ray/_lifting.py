@@ -79,17 +79,10 @@ class Lifter:
             kwargs = {name: self.value(a) for name, a in node.kwargs.items()}
             return Apply(node.function, tuple([self.value(a) for a in node.args]), kwargs)
         if kind is Program:
-            return self._program(node)
+            return node.mapped(self.value)
         if kind is Quote:
             return Quote(self.entry(node.entry))
         return node
-
-    def _program(self, program: Program) -> Program:
-        steps = []
-        for function, args, kwargs in program.steps:
-            named = kwargs and {name: self.value(a) for name, a in kwargs.items()}
-            steps.append((function, tuple([self.value(a) for a in args]), named))
-        return Program(tuple(steps), program.drops, self.value(program.result))
 
     def _references(self, value: Any) -> Any:
         """The value, with nodes in place of the references in its containers."""

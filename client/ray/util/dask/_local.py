@@ -72,11 +72,7 @@ class LocalRun:
         if entry is INPUTS:
             return entry
         if type(entry) is Program:
-            steps = [
-                (function, tuple([self._value(a) for a in args]), kwargs)
-                for function, args, kwargs in entry.steps
-            ]
-            return Program(tuple(steps), entry.drops, self._value(entry.result))
+            return entry.mapped(self._value)
         if type(entry) is tuple:
             return tuple([self._value(a) for a in entry])
         kind = type(entry)
