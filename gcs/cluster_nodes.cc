@@ -79,10 +79,10 @@ void Cluster::State::heard(NodeId id) {
 
 void Cluster::State::on(HeartbeatCame& event) {
   HeartbeatAnswer answer;
+  answer.moment = ++moment;
   if (nodes.standing(event.node, event.incarnation) != NodeTable::Standing::kSame) {
     answer.view_version = view.version();
     answer.register_again = true;
-    answer.moment = ++moment;
     return reply(event.call, std::move(answer));
   }
   heard(event.node);
@@ -92,7 +92,6 @@ void Cluster::State::on(HeartbeatCame& event) {
   }
   drop_orphans(event);
   answer.view_version = view.version();
-  answer.moment = ++moment;
   reply(event.call, std::move(answer));
 }
 
