@@ -17,8 +17,10 @@ from dask.highlevelgraph import HighLevelGraph
 import ray
 import ray.util.dask._scheduler as scheduler
 from graph_fake import FakeSession
+from ray._calls import Program, slot
 from ray._graph import UnpicklableTaskError
 from ray.util.dask import ray_dask_get, ray_dask_get_sync
+from ray.util.dask._local import LocalRun
 from ray.util.dask._nodes import HAS_NODES
 from ray.util.dask._walk import CycleError
 
@@ -525,3 +527,11 @@ def test_a_walk_is_gone_as_soon_as_nobody_needs_it(monkeypatch):
         assert [walk() for walk in walks] == [None]
     finally:
         gc.enable()
+
+
+def test_references_in_every_argument_of_a_program_are_fetched_in_this_process():
+    fetched = LocalRun(lambda ref: 7)
+    ref = ray.ObjectRef.nil()
+    program = Program(((dict, ([("a", ref)],), {"b": [ref]}), (len, (slot(0),), None)), ((), ()), slot(0))
+    fetched.add(fetched.function_number(dict), program, [])
+    assert fetched.results == [{"a": 7, "b": [7]}]
