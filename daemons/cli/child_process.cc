@@ -1,6 +1,6 @@
 #include "daemons/cli/child_process.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>

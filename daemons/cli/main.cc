@@ -4,6 +4,7 @@
 #include "daemons/cli/commands.h"
 #include "daemons/cli/sizes.h"
 #include "daemons/kit/flags.h"
+#include "daemons/kit/version.h"
 
 namespace raylet {
 namespace {

@@ -1,6 +1,6 @@
 #include "daemons/cli/node_plan.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <nlohmann/json.hpp>
 

@@ -1,9 +1,10 @@
 #include "daemons/cli/raylet_link.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
+#include <nlohmann/json.hpp>
 
 #include "daemons/cli/node_plan.h"
 #include "daemons/cli/session_directory.h"

@@ -1,6 +1,6 @@
 #include "daemons/cli/redis_check.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <hiredis/hiredis.h>
 
 #include <memory>

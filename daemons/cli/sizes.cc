@@ -1,6 +1,6 @@
 #include "daemons/cli/sizes.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <array>
 #include <cmath>

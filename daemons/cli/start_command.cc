@@ -1,6 +1,6 @@
 // `raylet start`: look, plan, make the session directory, go into the background if asked to, supervise.
 #include <fcntl.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <netdb.h>
 #include <sys/resource.h>
 #include <sys/socket.h>

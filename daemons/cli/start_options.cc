@@ -1,6 +1,6 @@
 #include "daemons/cli/start_options.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <charconv>
 #include <nlohmann/json.hpp>

@@ -1,9 +1,10 @@
 // `raylet status` and `raylet explain`: what a node is doing, and why.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "daemons/cli/commands.h"
 #include "daemons/cli/raylet_link.h"

@@ -1,7 +1,7 @@
 // The node on one screen, as text. Pure: what it shows is in its arguments.
 #pragma once
 
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 #include "protocol/wire/head.pb.h"

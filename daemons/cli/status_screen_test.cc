@@ -1,6 +1,7 @@
 #include "daemons/cli/status_screen.h"
 
 #include <catch2/catch.hpp>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 using namespace raylet;

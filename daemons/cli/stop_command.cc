@@ -1,5 +1,5 @@
 // `raylet stop`: asks a node's supervisor to end everything and waits until it has.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstring>
 #include <iostream>
+#include <nlohmann/json.hpp>
 
 #include "daemons/cli/commands.h"
 #include "daemons/cli/session_directory.h"

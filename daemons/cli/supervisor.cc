@@ -1,6 +1,6 @@
 #include "daemons/cli/supervisor.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -17,11 +17,12 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <vector>
 
-#include "daemons/kit/flags.h"
 #include "daemons/kit/log.h"
 #include "daemons/kit/log_tail.h"
+#include "daemons/kit/version.h"
 
 namespace raylet {
 namespace {
@@ -97,7 +98,7 @@ Status Supervisor::start_program(Program& program) {
   if (!started.ok()) return started.error();
   program.process = std::move(*started);
   program.start_at_ms = 0;
-  spdlog::info("started component={} pid={}", program.command.component, program.process.pid());
+  log::info("started component={} pid={}", program.command.component, program.process.pid());
   return Done{};
 }
 
@@ -112,7 +113,7 @@ Status Supervisor::start() {
     return write_node_json("ready", "");
   }();
   if (!started.ok()) {
-    spdlog::error("the node did not start: {}", started.error().message);
+    log::error("the node did not start: {}", started.error().message);
     stop_all();
   }
   return started;
@@ -146,14 +147,14 @@ Status Supervisor::run() {
     last = turn(wait_ms());
   } while (!last.stop && last.broken.ok());
   if (!last.broken.ok()) {
-    spdlog::error("the node ends: {}", last.broken.error().message);
+    log::error("the node ends: {}", last.broken.error().message);
   } else {
-    spdlog::info("the node ends because it was told to");
+    log::info("the node ends because it was told to");
   }
   stop_all();
   if (!last.broken.ok()) {
     if (auto written = write_node_json("failed", last.broken.error().message); !written.ok()) {
-      spdlog::error("{}", written.error().message);
+      log::error("{}", written.error().message);
     }
   }
   return last.broken;
@@ -186,7 +187,7 @@ Supervisor::Turn Supervisor::turn(int wait_ms) {
     char ignored[16];
     const ssize_t size = read(options_.lifeline, ignored, sizeof(ignored));
     if (size == 0 || (size < 0 && errno != EAGAIN && errno != EINTR)) {
-      spdlog::info("the lifeline ended");
+      log::info("the lifeline ended");
       turn.stop = true;
     }
   }
@@ -201,7 +202,7 @@ bool Supervisor::take_signals() {
   bool stop = false;
   signalfd_siginfo info;
   while (read(signals_, &info, sizeof(info)) == sizeof(info)) {
-    spdlog::info("got signal {} from pid {}", info.ssi_signo, info.ssi_pid);
+    log::info("got signal {} from pid {}", info.ssi_signo, info.ssi_pid);
     stop = true;
   }
   return stop;
@@ -225,7 +226,7 @@ Status Supervisor::take_deaths() {
           fmt::format("{} {}, for the {}th time within {} s, and is not started again; {}", component, death,
                       RestartPolicy::kDeathsMax, RestartPolicy::kWindowMs / 1000, last_words(*program))};
     }
-    spdlog::warn("component={} pid={} {}; starting it again in {} ms", component, pid, death, *wait);
+    log::warn("component={} pid={} {}; starting it again in {} ms", component, pid, death, *wait);
     program->start_at_ms = std::max<uint64_t>(1, now_ms() + *wait);
   }
   return Done{};
@@ -257,14 +258,14 @@ void Supervisor::stop_program(Program& program) {
   }
   std::string death = program.process.reap();
   if (death.empty()) {
-    spdlog::warn("component={} pid={} did not stop within {} ms and is killed", program.command.component,
+    log::warn("component={} pid={} did not stop within {} ms and is killed", program.command.component,
                  program.process.pid(), program.stop_ms);
     program.process.signal(SIGKILL);
     wait = {program.process.descriptor(), POLLIN, 0};
     poll(&wait, 1, program.stop_ms);
     death = program.process.reap();
   }
-  spdlog::info("stopped component={}: {}", program.command.component, death);
+  log::info("stopped component={}: {}", program.command.component, death);
 }
 
 // Store, zygote and workers of a rayletd that is gone: they notice by themselves and get a moment for it.
@@ -285,7 +286,7 @@ void Supervisor::end_orphans() {
     if (now_ms() >= give_up_ms) {
       if (killed && now_ms() >= give_up_ms + kRayletStopMs) return;
       for (const pid_t pid : orphans) kill(pid, SIGKILL);
-      if (!killed) spdlog::warn("killed {} processes that outlived rayletd", orphans.size());
+      if (!killed) log::warn("killed {} processes that outlived rayletd", orphans.size());
       killed = true;
     }
     usleep(2'000);

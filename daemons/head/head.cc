@@ -1,7 +1,6 @@
 #include "daemons/head/head.h"
 
-#include <spdlog/spdlog.h>
-
+#include "daemons/kit/log.h"
 #include "daemons/kit/metrics.h"
 #include "protocol/words/overloaded.h"
 
@@ -43,7 +42,7 @@ void Head::on_loaded(Ledger::Loaded loaded) {
   cluster_ = std::make_unique<Cluster>(options);
   LoadReport report = cluster_->load(loop_.now(), loaded.records);
   refused_records_ = report.refused.size();
-  for (const std::string& why : report.refused) spdlog::error("a stored record is left alone: {}", why);
+  for (const std::string& why : report.refused) log::error("a stored record is left alone: {}", why);
   add(HeadTick{});
   handlers_.on_loaded();
 }
@@ -130,7 +129,7 @@ void Head::perform(HeadEffect& effect) {
                           on_change(nullptr);
                         },
                         [&](Notice& notice) {
-                          notice.warning ? spdlog::warn("{}", notice.text) : spdlog::info("{}", notice.text);
+                          notice.warning ? log::warn("{}", notice.text) : log::info("{}", notice.text);
                         },
                         [&](WakeHeadAt& wake) { wake_.set(wake.at); }},
              effect);

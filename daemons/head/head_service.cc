@@ -5,7 +5,7 @@
 #include <memory>
 #include <utility>
 
-#include "daemons/kit/flags.h"
+#include "daemons/kit/version.h"
 
 namespace raylet {
 namespace {
@@ -98,8 +98,7 @@ bool HeadService::post(std::function<void()> job) {
 void HeadService::close() {
   closed_ = true;
   head_.refuse_all();
-  loop_.io().restart();
-  while (posted_ > 0) loop_.io().poll();
+  while (posted_ > 0) loop_.poll();
   head_.refuse_all();
 }
 

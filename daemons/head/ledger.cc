@@ -1,12 +1,12 @@
 #include "daemons/head/ledger.h"
 
 #include <hiredis/hiredis.h>
-#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <charconv>
 #include <random>
 
+#include "daemons/kit/log.h"
 #include "protocol/words/check.h"
 #include "protocol/words/ids.h"
 
@@ -134,7 +134,7 @@ void Ledger::check_setting(const std::string& name, const std::string& wanted, c
       complaint =
           "Redis does not tell its setting " + name + ", which must be " + wanted + ": otherwise " + danger;
     }
-    spdlog::warn("{}", complaint);
+    log::warn("{}", complaint);
     report_.complaints.push_back(std::move(complaint));
   });
 }
@@ -161,7 +161,7 @@ void Ledger::load() {
     loaded_ = true;
     loading_.cluster = *from_hex(cluster_hex_);
     loading_.epoch = epoch_;
-    spdlog::info("read {} records cluster={} epoch={} commit={}", loading_.records.size(), cluster_hex_, epoch_,
+    log::info("read {} records cluster={} epoch={} commit={}", loading_.records.size(), cluster_hex_, epoch_,
                  commit_);
     handlers_.on_loaded(std::exchange(loading_, {}));
     check_.set_after(kCheckPeriod);
@@ -206,7 +206,7 @@ void Ledger::compare(const std::string& cluster, const std::string& epoch, const
   bool lost_something = cluster.empty() || number_of(epoch) < epoch_ || found < commit_ ||
                         (commit.empty() && commit_ > 0);
   if (lost_something) {
-    spdlog::error(
+    log::error(
         "Redis came back older than what it had acknowledged: epoch '{}' commit '{}' instead of {} and {}; "
         "writing the whole state again",
         epoch, commit, epoch_, commit_);
@@ -382,7 +382,7 @@ void Ledger::trouble(const std::string& what) {
   ++report_.errors_total;
   report_.connected = false;
   report_.last_error = what;
-  if (said_ != what) spdlog::warn("what must last waits: {}", what);
+  if (said_ != what) log::warn("what must last waits: {}", what);
   said_ = what;
 }
 
@@ -390,7 +390,7 @@ void Ledger::all_well() {
   report_.connected = true;
   report_.last_error.clear();
   retry_wait_ = kRetryMin;
-  if (!said_.empty()) spdlog::info("Redis is well again");
+  if (!said_.empty()) log::info("Redis is well again");
   said_.clear();
 }
 

@@ -11,6 +11,8 @@
 #include <map>
 #include <optional>
 
+#include "daemons/kit/asio.h"
+
 extern char** environ;
 
 namespace raylet {

@@ -1,5 +1,4 @@
 // gcs: the head of a cluster. See head.h.
-#include <spdlog/spdlog.h>
 
 #include <iostream>
 
@@ -55,11 +54,11 @@ int run(const Flags& flags) {
   std::unique_ptr<GrpcServer> server;
   auto opened = Head::open(loop, flags.redis,
                            {[&] {
-                              spdlog::info("serving");
+                              log::info("serving");
                               server->set_serving(true);
                             },
                             [&](std::string reason) {
-                              spdlog::error("this head stops: {}", reason);
+                              log::error("this head stops: {}", reason);
                               exit_code = kExitFenced;
                               loop.stop();
                             }});
@@ -78,7 +77,7 @@ int run(const Flags& flags) {
     if (!listening.ok()) return fail(listening.error(), kExitRefused);
     metrics = *std::move(listening);
   }
-  spdlog::info("started listen={} redis={}", flags.listen, flags.redis);
+  log::info("started listen={} redis={}", flags.listen, flags.redis);
 
   // What was asked before the signal is still written down, if Redis is there.
   Instant stop_at;
@@ -87,7 +86,7 @@ int run(const Flags& flags) {
     stopping.set_after(std::chrono::milliseconds(10));
   });
   loop.on_stop_signal([&] {
-    spdlog::info("stopping");
+    log::info("stopping");
     server->set_serving(false);
     stop_at = loop.now() + kWritesWaitMax;
     stopping.set_after(Duration::zero());
@@ -96,9 +95,9 @@ int run(const Flags& flags) {
 
   service.close();
   server->shutdown(kServerGrace);
-  loop.io().poll();  // the last words of watches
-  spdlog::info("stopped");
-  spdlog::shutdown();
+  loop.poll();  // the last words of watches
+  log::info("stopped");
+  close_log();
   return exit_code;
 }
 

@@ -2,6 +2,8 @@
 
 #include <iostream>
 
+#include "daemons/kit/version.h"
+
 namespace raylet {
 
 std::optional<int> parse_flags(CLI::App& app, int argc, char** argv) {

@@ -8,9 +8,6 @@
 
 namespace raylet {
 
-// The version of everything in this repository.
-inline constexpr const char* kVersion = "0.1.0";
-
 // Adds --version. Nothing: go on; a number: exit with it, everything was said.
 std::optional<int> parse_flags(CLI::App& app, int argc, char** argv);
 

@@ -3,11 +3,11 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -17,8 +17,13 @@
 #include <cerrno>
 #include <cstring>
 
+#include "daemons/kit/log.h"
+#include "daemons/kit/socket_watch.h"
+
 namespace raylet {
 namespace {
+
+constexpr Duration kRetryWhenExhausted = std::chrono::milliseconds(50);
 
 std::string errno_text() { return std::strerror(errno); }
 
@@ -84,12 +89,12 @@ class TokenCheckFactory : public grpc::experimental::ServerInterceptorFactoryInt
 
 struct GrpcServer::Listener {
   Listener(Loop& loop, FileDescriptor file, bool is_unix, std::string path)
-      : socket(loop.io(), file.release()), retry(loop.io()), is_unix(is_unix), path(std::move(path)) {}
+      : loop(loop), socket(loop, std::move(file)), is_unix(is_unix), path(std::move(path)) {}
   ~Listener() {
     if (is_unix) unlink(path.c_str());
   }
-  asio::posix::stream_descriptor socket;
-  asio::steady_timer retry;
+  Loop& loop;
+  SocketWatch socket;
   bool is_unix;
   std::string path;
 };
@@ -131,9 +136,9 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(Loop& loop, Options option
   return server;
 }
 
-GrpcServer::~GrpcServer() {
-  shutdown(Duration::zero());
-}
+GrpcServer::GrpcServer() = default;
+
+GrpcServer::~GrpcServer() { shutdown(Duration::zero()); }
 
 uint16_t GrpcServer::tcp_port() const { return tcp_port_; }
 
@@ -142,11 +147,7 @@ void GrpcServer::set_serving(bool serving) {
 }
 
 void GrpcServer::shutdown(Duration grace) {
-  for (auto& listener : listeners_) {
-    boost::system::error_code ignored;
-    listener->socket.close(ignored);
-    listener->retry.cancel();
-  }
+  for (auto& listener : listeners_) listener->socket.close();
   listeners_.clear();
   if (server_) {
     server_->Shutdown(std::chrono::system_clock::now() +
@@ -207,38 +208,37 @@ Status GrpcServer::listen_tcp(Loop& loop, const std::string& host_port) {
 }
 
 void GrpcServer::accept(std::shared_ptr<Listener> listener) {
-  listener->socket.async_wait(asio::posix::stream_descriptor::wait_read, [this, listener](
-                                                                             boost::system::error_code error) {
-    if (error) return;
-    static const int limit = descriptor_limit();
-    FileDescriptor file(accept4(listener->socket.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (!file.valid() && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
-      listener->retry.expires_after(std::chrono::milliseconds(50));
-      listener->retry.async_wait([this, listener](boost::system::error_code stopped) {
-        if (!stopped) accept(listener);
-      });
-      return;
-    }
-    // The kernel gives the lowest free number, so a high one means that at least as many are in use.
-    bool room = file.valid() && file.number() < limit - kDescriptorReserve;
-    if (room && listener->is_unix) {
-      Result<PeerCredentials> peer = peer_credentials(file.number());
-      room = peer.ok() && (peer->uid == geteuid() || peer->uid == 0);
-    }
-    if (room && !listener->is_unix) {
-      int yes = 1;
-      setsockopt(file.number(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    }
-    if (room) {
-      grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
-      connection.listener_fd = listener->socket.native_handle();
-      connection.fd = file.release();
-      acceptor_->HandleNewConnection(&connection);
-    } else if (file.valid()) {
-      spdlog::warn("connection refused address={} reason=descriptors_or_user", listener->path);
-    }
-    accept(listener);
-  });
+  listener->socket.when_readable([this, listener] { accept_one(listener); });
+}
+
+void GrpcServer::accept_one(const std::shared_ptr<Listener>& listener) {
+  static const int limit = descriptor_limit();
+  FileDescriptor file(accept4(listener->socket.number(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!file.valid() && (errno == EMFILE || errno == ENFILE || errno == ENOMEM)) {
+    listener->loop.after(kRetryWhenExhausted, [this, weak = std::weak_ptr(listener)] {
+      if (auto open = weak.lock()) accept(open);
+    });
+    return;
+  }
+  // The kernel gives the lowest free number, so a high one means that at least as many are in use.
+  bool room = file.valid() && file.number() < limit - kDescriptorReserve;
+  if (room && listener->is_unix) {
+    Result<PeerCredentials> peer = peer_credentials(file.number());
+    room = peer.ok() && (peer->uid == geteuid() || peer->uid == 0);
+  }
+  if (room && !listener->is_unix) {
+    int yes = 1;
+    setsockopt(file.number(), IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+  }
+  if (room) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.listener_fd = listener->socket.number();
+    connection.fd = file.release();
+    acceptor_->HandleNewConnection(&connection);
+  } else if (file.valid()) {
+    log::warn("connection refused address={} reason=descriptors_or_user", listener->path);
+  }
+  accept(listener);
 }
 
 Result<std::string> read_token(const std::string& path) {

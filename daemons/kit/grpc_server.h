@@ -8,8 +8,6 @@
 // gRPC's own threads decode and call the services, which must do no more than post to the loop.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
-
 #include <memory>
 #include <string>
 #include <vector>
@@ -17,6 +15,14 @@
 #include "daemons/kit/loop.h"
 #include "plasma/ipc/packet.h"
 #include "protocol/words/result.h"
+
+namespace grpc {
+class Server;
+class Service;
+namespace experimental {
+class ExternalConnectionAcceptor;
+}
+}  // namespace grpc
 
 namespace raylet {
 
@@ -44,10 +50,11 @@ class GrpcServer {
 
  private:
   struct Listener;
-  GrpcServer() = default;
+  GrpcServer();
   Status listen_unix(Loop& loop, const std::string& path);
   Status listen_tcp(Loop& loop, const std::string& host_port);
   void accept(std::shared_ptr<Listener> listener);
+  void accept_one(const std::shared_ptr<Listener>& listener);
 
   std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor_;
   std::vector<std::shared_ptr<Listener>> listeners_;

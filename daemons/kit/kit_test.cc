@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <grpcpp/grpcpp.h>
 #include <sys/wait.h>
 #include <unistd.h>
 

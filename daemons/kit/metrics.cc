@@ -6,6 +6,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "daemons/kit/asio.h"
+
 namespace raylet {
 namespace {
 

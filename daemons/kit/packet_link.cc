@@ -3,14 +3,11 @@
 namespace raylet {
 
 PacketLink::PacketLink(Loop& loop, FileDescriptor socket, Handlers handlers)
-    : loop_(loop), socket_(loop.io(), socket.release()), handlers_(std::move(handlers)) {
-  socket_.non_blocking(true);
+    : socket_(loop, std::move(socket)), handlers_(std::move(handlers)) {
   wait_readable();
 }
 
 PacketLink::~PacketLink() = default;
-
-int PacketLink::socket() const { return const_cast<asio::posix::stream_descriptor&>(socket_).native_handle(); }
 
 Status PacketLink::send(std::string frame, FileDescriptor descriptor) {
   if (closed_) return Done{};
@@ -47,23 +44,20 @@ void PacketLink::flush() {
 void PacketLink::close() {
   if (closed_) return;
   closed_ = true;
-  boost::system::error_code ignored;
-  socket_.close(ignored);
+  socket_.close();
 }
 
 void PacketLink::wait_readable() {
   if (reading_ || paused_ || closed_) return;
   reading_ = true;
-  socket_.async_wait(asio::posix::stream_descriptor::wait_read,
-                     [this, alive = std::weak_ptr(alive_)](boost::system::error_code error) {
-                       if (error || alive.expired()) return;
-                       reading_ = false;
-                       for (int i = 0; i < kPacketsPerTurnMax; ++i) {
-                         if (paused_ || !read_one()) break;
-                         if (alive.expired()) return;
-                       }
-                       if (!alive.expired()) wait_readable();
-                     });
+  socket_.when_readable([this, alive = std::weak_ptr(alive_)] {
+    reading_ = false;
+    for (int i = 0; i < kPacketsPerTurnMax; ++i) {
+      if (paused_ || !read_one()) break;
+      if (alive.expired()) return;
+    }
+    if (!alive.expired()) wait_readable();
+  });
 }
 
 bool PacketLink::read_one() {
@@ -90,12 +84,10 @@ bool PacketLink::read_one() {
 void PacketLink::wait_writable() {
   if (writing_ || closed_) return;
   writing_ = true;
-  socket_.async_wait(asio::posix::stream_descriptor::wait_write,
-                     [this, alive = std::weak_ptr(alive_)](boost::system::error_code error) {
-                       if (error || alive.expired()) return;
-                       writing_ = false;
-                       write_queued();
-                     });
+  socket_.when_writable([this] {
+    writing_ = false;
+    write_queued();
+  });
 }
 
 void PacketLink::write_queued() {

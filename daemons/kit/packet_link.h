@@ -10,7 +10,7 @@
 #include <memory>
 #include <string>
 
-#include "daemons/kit/loop.h"
+#include "daemons/kit/socket_watch.h"
 #include "plasma/ipc/packet.h"
 
 namespace raylet {
@@ -34,7 +34,7 @@ class PacketLink {
 
   size_t queued_packets() const { return outgoing_.size(); }
   size_t queued_bytes() const { return queued_bytes_; }
-  int socket() const;
+  int socket() const { return socket_.number(); }
 
   // Stops reading until resume(); what the peer sends waits in its socket.
   void pause();
@@ -54,8 +54,7 @@ class PacketLink {
   void write_queued();
   void fail(std::string reason);
 
-  Loop& loop_;
-  asio::posix::stream_descriptor socket_;
+  SocketWatch socket_;
   Handlers handlers_;
   std::deque<OutgoingPacket> outgoing_;
   size_t queued_bytes_ = 0;

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <charconv>
 
+#include "daemons/kit/asio.h"
+
 namespace raylet {
 
 // The adapter that hiredis 0.14 lacks: its wishes to read and write as waits on an Asio descriptor. Deleted

@@ -8,6 +8,7 @@
 #include <fstream>
 #include <string>
 
+#include "daemons/kit/asio.h"
 #include "daemons/kit/log.h"
 
 namespace raylet {
@@ -29,13 +30,20 @@ std::vector<pid_t> all_children() {
 
 }  // namespace
 
-ChildTable::ChildTable(Loop& loop) : loop_(loop), signal_(loop.io(), SIGCHLD) {
+struct ChildTable::Signal {
+  explicit Signal(Loop& loop) : set(loop.io(), SIGCHLD) {}
+  asio::signal_set set;
+};
+
+ChildTable::ChildTable(Loop& loop) : loop_(loop), signal_(std::make_unique<Signal>(loop)) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   wait_for_signal();
 }
 
+ChildTable::~ChildTable() = default;
+
 void ChildTable::wait_for_signal() {
-  signal_.async_wait([this](boost::system::error_code error, int) {
+  signal_->set.async_wait([this](boost::system::error_code error, int) {
     if (error) return;
     wait_for_signal();
     reap();
@@ -71,7 +79,7 @@ void ChildTable::kill_strays_now() {
   strays_due_ = false;
   for (pid_t pid : all_children()) {
     if (watched_.contains(pid)) continue;
-    spdlog::info("stray process killed pid={}", pid);
+    log::info("stray process killed pid={}", pid);
     kill(pid, SIGKILL);
   }
 }

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <functional>
+#include <memory>
 #include <unordered_map>
 
 #include "daemons/kit/loop.h"
@@ -22,6 +23,7 @@ class ChildTable {
 
   // Makes the process a subreaper.
   explicit ChildTable(Loop& loop);
+  ~ChildTable();
 
   // `on_exit` is called once, from the loop, never from within watch().
   void watch(pid_t pid, OnExit on_exit);
@@ -40,11 +42,12 @@ class ChildTable {
   void reap();
 
  private:
+  struct Signal;
   void wait_for_signal();
   void kill_strays_now();
 
   Loop& loop_;
-  asio::signal_set signal_;
+  std::unique_ptr<Signal> signal_;
   std::unordered_map<pid_t, OnExit> watched_;
   std::unordered_map<pid_t, int> early_exits_;
   int expected_forks_ = 0;

@@ -140,7 +140,7 @@ void DriverSession::leave(bool goodbye, const std::string& reason) {
   state_ = State::kClosed;
   hello_alarm_.clear();
   close_carrier();
-  spdlog::info("driver left session={} job={} reason={}", id_.number, job_.hex(), reason);
+  log::info("driver left session={} job={} reason={}", id_.number, job_.hex(), reason);
   host_.driver_left(*this, goodbye, reason);
 }
 

@@ -1,11 +1,10 @@
 #include "daemons/raylet/head_link.h"
 
-#include <spdlog/spdlog.h>
-
 #include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "daemons/kit/log.h"
 #include "daemons/raylet/head_calls.h"
 #include "daemons/raylet/wish_queue.h"
 #include "protocol/codec/session_codec.h"
@@ -106,7 +105,7 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
 
   void note_success() {
     backoff = kBackoffMin;
-    if (!facts.last_error.empty()) spdlog::info("the head answers again address={}", options.address);
+    if (!facts.last_error.empty()) log::info("the head answers again address={}", options.address);
     facts.last_error.clear();
     facts.connected = registered;
   }
@@ -116,7 +115,7 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     ++facts.retries_total;
     facts.connected = false;
     if (facts.last_error.empty()) {
-      spdlog::warn("the head can't do it now address={} reason=\"{}\"", options.address, what);
+      log::warn("the head can't do it now address={} reason=\"{}\"", options.address, what);
     }
     facts.last_error = what.empty() ? "no reason given" : what;
     if (backing_off) return;
@@ -147,7 +146,7 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     if (failure.code == FailureCode::kRequestInvalid) return stop_as_stale(failure.message);
     if (failure.code != FailureCode::kNone) return note_trouble(failure.message);
     if (!facts.cluster.empty() && facts.cluster != reply.cluster()) {
-      spdlog::error(
+      log::error(
           "the head serves another cluster than before: its Redis lost everything; what lives here is told "
           "to it again");
     }
@@ -157,7 +156,7 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     registered = true;
     heard_moment = 0;  // a head that serves another cluster counts anew
     note_success();
-    spdlog::info("registered with the head node={} epoch={}", options.self.node.hex(), facts.epoch);
+    log::info("registered with the head node={} epoch={}", options.self.node.hex(), facts.epoch);
     send_heartbeat();
     pump();
   }
@@ -198,14 +197,14 @@ struct HeadLink::State : std::enable_shared_from_this<HeadLink::State> {
     heard_moment = reply.moment();
     note_success();
     if (reply.register_again()) {
-      spdlog::warn("the head does not know this node: registering again");
+      log::warn("the head does not know this node: registering again");
       facts.connected = registered = false;
       return start_registration();
     }
     for (const std::string& bytes : reply.ended_jobs()) {
       std::optional<JobId> job = JobId::from_binary(bytes);
       if (!job || !wishes.register_again(*job)) continue;
-      spdlog::warn("the head does not know a job of this node: registering it again job={}", job->hex());
+      log::warn("the head does not know a job of this node: registering it again job={}", job->hex());
       wishes_changed();
     }
   }

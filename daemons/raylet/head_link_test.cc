@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 
+#include "daemons/kit/asio.h"
 #include "protocol/wire/head.grpc.pb.h"
 #include "protocol/wire/session.pb.h"
 

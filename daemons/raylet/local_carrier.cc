@@ -38,10 +38,10 @@ void LocalCarrier::introduce(SegmentId segment) {
   frame.mutable_segment()->set_segment(segment.number);
   frame.mutable_segment()->set_size_bytes(found->size_bytes);
   FileDescriptor duplicate = found->descriptor.duplicate();
-  if (!duplicate.valid()) spdlog::error("no descriptor left to pass on segment={}", segment.number);
+  if (!duplicate.valid()) log::error("no descriptor left to pass on segment={}", segment.number);
   Status sent = link_.send(frame.SerializeAsString(), std::move(duplicate));
   if (!sent.ok())
-    spdlog::error("segment not passed on segment={} reason={}", segment.number, sent.error().message);
+    log::error("segment not passed on segment={} reason={}", segment.number, sent.error().message);
 }
 
 }  // namespace raylet

@@ -23,39 +23,33 @@ Result<std::unique_ptr<LocalDoor>> LocalDoor::open(Loop& loop, const std::string
 LocalDoor::LocalDoor(Loop& loop, std::string path, FileDescriptor listener, Handlers handlers)
     : path_(std::move(path)),
       handlers_(std::move(handlers)),
-      listener_(loop.io(), listener.release()),
-      retry_(loop.io()) {
+      listener_(loop, std::move(listener)),
+      retry_(loop, [this] { wait(); }) {
   wait();
 }
 
 LocalDoor::~LocalDoor() {
-  boost::system::error_code ignored;
-  listener_.close(ignored);
+  listener_.close();
   unlink(path_.c_str());
 }
 
 void LocalDoor::wait() {
-  listener_.async_wait(asio::posix::stream_descriptor::wait_read, [this](boost::system::error_code error) {
-    if (!error) accept_one();
-  });
+  listener_.when_readable([this] { accept_one(); });
 }
 
 void LocalDoor::accept_one() {
-  FileDescriptor socket(accept4(listener_.native_handle(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  FileDescriptor socket(accept4(listener_.number(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!socket.valid() && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
-    spdlog::warn("no room for a connection errno={}", errno);
-    retry_.expires_after(kRetryWhenExhausted);
-    retry_.async_wait([this](boost::system::error_code error) {
-      if (!error) wait();
-    });
+    log::warn("no room for a connection errno={}", errno);
+    retry_.set_after(kRetryWhenExhausted);
     return;
   }
   if (socket.valid()) {
     Result<PeerCredentials> peer = peer_credentials(socket.number());
     if (!peer.ok() || (peer->uid != geteuid() && peer->uid != 0)) {
-      spdlog::warn("connection refused reason=another_user uid={}", peer.ok() ? peer->uid : 0);
+      log::warn("connection refused reason=another_user uid={}", peer.ok() ? peer->uid : 0);
     } else if (handlers_.connection_count() >= kConnectionsMax) {
-      spdlog::warn("connection refused reason=too_many limit={}", kConnectionsMax);
+      log::warn("connection refused reason=too_many limit={}", kConnectionsMax);
     } else {
       handlers_.on_connection(std::move(socket));
     }

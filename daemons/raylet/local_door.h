@@ -6,7 +6,7 @@
 #include <memory>
 #include <string>
 
-#include "daemons/kit/loop.h"
+#include "daemons/kit/socket_watch.h"
 #include "plasma/ipc/packet.h"
 
 namespace raylet {
@@ -32,8 +32,8 @@ class LocalDoor {
 
   std::string path_;
   Handlers handlers_;
-  asio::posix::stream_descriptor listener_;
-  asio::steady_timer retry_;
+  SocketWatch listener_;
+  Alarm retry_;
 };
 
 }  // namespace raylet

@@ -16,18 +16,18 @@ int main(int argc, char** argv) {
   Loop loop;
   Result<std::unique_ptr<Raylet>> raylet = Raylet::start(loop, std::move(parsed.options));
   if (!raylet.ok()) {
-    spdlog::error("{}", raylet.error().message);
-    spdlog::shutdown();
+    log::error("{}", raylet.error().message);
+    close_log();
     // Destructors of a node that never ran could wait for peers that never came.
     _exit(1);
   }
-  spdlog::info("ready pid={}", getpid());
+  log::info("ready pid={}", getpid());
   loop.on_stop_signal([&] {
     // Whatever hangs on the way out does not hang for ever.
     alarm(6);
     (*raylet)->stop([&] { loop.stop(); });
   });
   loop.run();
-  spdlog::info("stopped");
+  log::info("stopped");
   return 0;
 }

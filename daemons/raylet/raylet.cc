@@ -138,7 +138,7 @@ Status Raylet::open() {
   if (!door.ok()) return door.error();
   door_ = std::move(*door);
   Result<std::unique_ptr<GrpcServer>> grpc =
-      GrpcServer::start(loop_, {{options_.listen_address}, options_.listen_tcp, token, {&service_}});
+      GrpcServer::start(loop_, {{options_.listen_address}, options_.listen_tcp, token, {service_.for_server()}});
   if (!grpc.ok()) return grpc.error();
   grpc_ = std::move(*grpc);
   if (!options_.metrics_http.empty()) {
@@ -196,7 +196,7 @@ Status Raylet::open() {
                                                   usage.sealed_bytes() + usage.slab_bytes()};
                          },
                          [this](std::string reason) {
-                           spdlog::error("this node has another life, this one stops: {}", reason);
+                           log::error("this node has another life, this one stops: {}", reason);
                            loop_.post([this] { stop([this] { loop_.stop(); }); });
                          }});
   tell(Tick{});
@@ -274,7 +274,7 @@ void Raylet::perform(Effect& effect) {
           [&](CloseSession& wish) {
             if (DriverSession* driver = find_driver(wish.session)) return driver->close(wish.reason);
             if (WorkerProcess* worker = fleet_ ? fleet_->find(wish.session) : nullptr) {
-              spdlog::error("worker killed worker={} reason={}", worker->worker().number, wish.reason);
+              log::error("worker killed worker={} reason={}", worker->worker().number, wish.reason);
               worker->signal(SIGKILL);
             }
           },
@@ -305,7 +305,7 @@ void Raylet::send_to(SessionId session, const v1::ServerFrame& frame) {
   WorkerProcess* worker = fleet_ ? fleet_->find(session) : nullptr;
   if (worker == nullptr) return;
   Status sent = worker->carrier().send(frame);
-  if (!sent.ok()) spdlog::error("frame lost worker={} reason={}", worker->worker().number, sent.error().message);
+  if (!sent.ok()) log::error("frame lost worker={} reason={}", worker->worker().number, sent.error().message);
 }
 
 // ---------------------------------------------------------------- the end
@@ -315,7 +315,7 @@ void Raylet::stop(std::function<void()> done) {
   stopping_ = true;
   stop_done_ = std::move(done);
   stop_began_ = loop_.now();
-  spdlog::info("stopping");
+  log::info("stopping");
   door_.reset();
   grpc_->set_serving(false);
   auto drivers = drivers_;

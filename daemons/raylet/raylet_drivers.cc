@@ -1,6 +1,6 @@
 // Raylet: its drivers, from their hello to their end, and what they are told on the way.
-#include "daemons/kit/flags.h"
 #include "daemons/kit/log.h"
+#include "daemons/kit/version.h"
 #include "daemons/raylet/frame_codec.h"
 #include "daemons/raylet/raylet.h"
 
@@ -49,7 +49,7 @@ v1::HelloReply Raylet::welcome(SessionId session, const JobId& job) {
 }
 
 void Raylet::driver_arrived(DriverSession& session, const v1::Hello& hello) {
-  spdlog::info("driver arrived session={} job={} pid={} carrier={} script={}", session.id().number,
+  log::info("driver arrived session={} job={} pid={} carrier={} script={}", session.id().number,
                session.job().hex(), hello.pid(), session.is_local() ? "local" : "grpc", hello.setup().script());
   arrived_.insert(session.id());
   driver_of_job_[session.job()] = session.id();

@@ -1,7 +1,7 @@
 // Raylet: what it answers about itself, to the status screen and to Prometheus.
 #include <unistd.h>
 
-#include "daemons/kit/flags.h"
+#include "daemons/kit/version.h"
 #include "daemons/raylet/node_status.h"
 #include "daemons/raylet/raylet.h"
 

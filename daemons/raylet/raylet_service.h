@@ -1,23 +1,24 @@
 // RayletService: the node's door over gRPC: remote drivers' sessions and questions about the node.
 //
-// gRPC's threads decode and post; everything is answered on the loop. At most kStreamsMax sessions.
+// gRPC's threads decode and post; everything is answered on the loop. At most kStreamsMax sessions. What gRPC
+// generates for the service is seen by raylet_service.cc alone: it costs each file that includes it 5 s.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "daemons/kit/loop.h"
-#include "daemons/kit/unary_calls.h"
 #include "daemons/raylet/remote_driver.h"
-#include "protocol/wire/raylet.grpc.pb.h"
+#include "protocol/wire/raylet.pb.h"
+
+namespace grpc {
+class Service;
+}
 
 namespace raylet {
 
-class RayletService final
-    : public v1::Raylet::WithRawCallbackMethod_SubmitGraph<v1::Raylet::WithCallbackMethod_GetStatus<
-          v1::Raylet::WithCallbackMethod_Explain<v1::Raylet::WithCallbackMethod_GetMetrics<
-              v1::Raylet::WithCallbackMethod_GetTimeline<v1::Raylet::Service>>>>> {
+class RayletService {
  public:
   static constexpr int kStreamsMax = 256;
 
@@ -31,30 +32,20 @@ class RayletService final
     std::function<void(const v1::GetTimelineRequest& request, v1::GetTimelineReply* reply)> on_timeline;
   };
 
-  RayletService(Loop& loop, Handlers handlers) : loop_(loop), calls_(loop), handlers_(std::move(handlers)) {}
+  RayletService(Loop& loop, Handlers handlers);
+  ~RayletService();
 
-  grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* SubmitGraph(
-      grpc::CallbackServerContext* context) override;
-  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context, const v1::GetStatusRequest* request,
-                                      v1::NodeStatus* reply) override;
-  grpc::ServerUnaryReactor* Explain(grpc::CallbackServerContext* context, const v1::ExplainRequest* request,
-                                    v1::ExplainReply* reply) override;
-  grpc::ServerUnaryReactor* GetMetrics(grpc::CallbackServerContext* context, const v1::GetMetricsRequest* request,
-                                       v1::GetMetricsReply* reply) override;
-  grpc::ServerUnaryReactor* GetTimeline(grpc::CallbackServerContext* context,
-                                        const v1::GetTimelineRequest* request,
-                                        v1::GetTimelineReply* reply) override;
+  // For the server, which this outlives.
+  grpc::Service* for_server();
 
-  uint64_t calls_total() const { return calls_.total(); }
-  int streams() const { return streams_; }
+  uint64_t calls_total() const;
+  int streams() const;
 
  private:
+  class Calls;
   class Stream;
 
-  Loop& loop_;
-  UnaryCalls calls_;
-  Handlers handlers_;
-  std::atomic<int> streams_{0};
+  std::unique_ptr<Calls> calls_;
 };
 
 }  // namespace raylet

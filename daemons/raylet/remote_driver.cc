@@ -1,8 +1,9 @@
 #include "daemons/raylet/remote_driver.h"
 
+#include <grpcpp/grpcpp.h>
+
 #include <cstring>
 
-#include "daemons/kit/log.h"
 #include "daemons/raylet/frame_codec.h"
 #include "protocol/codec/id_codec.h"
 

@@ -5,7 +5,7 @@
 // One incoming frame is under way until it was stepped; the next is read then.
 #pragma once
 
-#include <grpcpp/grpcpp.h>
+#include <grpcpp/support/byte_buffer.h>
 
 #include <deque>
 #include <memory>
@@ -14,6 +14,10 @@
 #include <variant>
 
 #include "daemons/raylet/driver_session.h"
+
+namespace grpc {
+class Status;
+}
 
 namespace raylet {
 

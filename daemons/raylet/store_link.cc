@@ -35,7 +35,7 @@ StoreLink::StoreLink(Loop& loop, ChildTable& children, SegmentTable& segments, O
                        if (Status started = start(); !started.ok()) try_again(started.error().message);
                      }),
       ready_alarm_(loop, [this] {
-        spdlog::error("store killed pid={} reason=not_ready", pid_);
+        log::error("store killed pid={} reason=not_ready", pid_);
         kill_now();
       }) {}
 
@@ -55,7 +55,7 @@ Status StoreLink::start() {
   if (!pid.ok()) return pid.error();
   pid_ = *pid;
   ++incarnation_;
-  spdlog::info("store started pid={} incarnation={}", pid_, incarnation_);
+  log::info("store started pid={} incarnation={}", pid_, incarnation_);
   link_ = std::make_unique<PacketLink>(loop_, std::move(pair->ours),
                                        PacketLink::Handlers{[this](Packet packet) { receive(std::move(packet)); },
                                                             [this](std::string) { kill_now(); }});
@@ -135,7 +135,7 @@ void StoreLink::add(const Effect& effect) {
 
 void StoreLink::perform(const StoreSeal& effect) {
   if (!stored_.seal(effect)) {
-    spdlog::error("seal without its slab id={} slab={}", effect.id.hex(), effect.slab.number);
+    log::error("seal without its slab id={} slab={}", effect.id.hex(), effect.slab.number);
     return;
   }
   add(effect);
@@ -175,7 +175,7 @@ void StoreLink::send(const v1::StoreCommand& command, FileDescriptor descriptor)
   Status sent = link_->send(command.SerializeAsString(), std::move(descriptor));
   // A store that misses a command knows less than we do; the next one is handed everything.
   if (!sent.ok()) {
-    spdlog::error("store killed pid={} reason={}", pid_, sent.error().message);
+    log::error("store killed pid={} reason={}", pid_, sent.error().message);
     kill_now();
   }
 }
@@ -183,7 +183,7 @@ void StoreLink::send(const v1::StoreCommand& command, FileDescriptor descriptor)
 void StoreLink::receive(Packet packet) {
   v1::StoreEvent event;
   if (!event.ParseFromString(packet.frame)) {
-    spdlog::error("store killed pid={} reason=not_a_frame", pid_);
+    log::error("store killed pid={} reason=not_a_frame", pid_);
     return kill_now();
   }
   switch (event.body_case()) {
@@ -192,7 +192,7 @@ void StoreLink::receive(Packet packet) {
       up_ = true;
       failed_starts_ = 0;
       backoff_ = kBackoffMin;
-      spdlog::info("store ready pid={} incarnation={} kept={}", pid_, incarnation_, kept_);
+      log::info("store ready pid={} incarnation={} kept={}", pid_, incarnation_, kept_);
       if (!std::exchange(core_counts_on_it_, true)) handlers_.on_event(StoreReturned{kept_});
       usage_.set_capacity_bytes(event.ready().capacity_bytes());
       handlers_.on_event(StoreUsageChanged{usage_.capacity_bytes(), usage_.sealed_bytes() + usage_.slab_bytes()});
@@ -202,7 +202,7 @@ void StoreLink::receive(Packet packet) {
       auto lease = leases_.find(Ticket{event.leased().ticket()});
       Result<StoredAt> at = decode_location(event.leased().location());
       if (lease == leases_.end() || !at.ok()) {
-        spdlog::error("store answered a lease that nobody asked for ticket={}", event.leased().ticket());
+        log::error("store answered a lease that nobody asked for ticket={}", event.leased().ticket());
         return;
       }
       SlabId slab{event.leased().slab()};
@@ -220,7 +220,7 @@ void StoreLink::receive(Packet packet) {
     }
     case v1::StoreEvent::kNewSegment:
       if (!packet.descriptor.valid()) {
-        spdlog::error("store killed pid={} reason=segment_without_descriptor", pid_);
+        log::error("store killed pid={} reason=segment_without_descriptor", pid_);
         return kill_now();
       }
       segments_.add(SegmentId{event.new_segment().segment()}, event.new_segment().size_bytes(),
@@ -236,7 +236,7 @@ void StoreLink::receive(Packet packet) {
     case v1::StoreEvent::kUsage:
       return take_usage(event.usage());
     case v1::StoreEvent::kComplaint:
-      spdlog::error("store complains: {}", event.complaint().text());
+      log::error("store complains: {}", event.complaint().text());
       return;
     case v1::StoreEvent::BODY_NOT_SET:
       return;
@@ -269,7 +269,7 @@ void StoreLink::exited(int status) {
 }
 
 void StoreLink::try_again(const std::string& trouble) {
-  spdlog::warn("store lost, next try in {} ms: {}",
+  log::warn("store lost, next try in {} ms: {}",
                std::chrono::duration_cast<std::chrono::milliseconds>(backoff_).count(), trouble);
   restart_alarm_.set_after(backoff_);
   backoff_ = std::min(backoff_ * 2, kBackoffMax);

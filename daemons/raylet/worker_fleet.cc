@@ -91,7 +91,7 @@ void WorkerFleet::start(WorkerId id, int tries) {
                              [this, id](std::string reason) {
                                auto found = workers_.find(id);
                                if (found == workers_.end()) return;
-                               spdlog::error("worker killed worker={} reason={}", id.number, reason);
+                               log::error("worker killed worker={} reason={}", id.number, reason);
                                found->second->signal(SIGKILL);
                              }});
   std::string path = options_.log_directory + "/worker-" + std::to_string(id.number);
@@ -104,7 +104,7 @@ void WorkerFleet::start(WorkerId id, int tries) {
   by_session_[session] = &worker;
   if (!theirs.valid()) return start_failed(id, "this process has no descriptor left");
   zygote_.fork(id, worker.stdout_path, worker.stderr_path, std::move(theirs));
-  after(kStartWaitMax, [this, id] {
+  loop_.after(kStartWaitMax, [this, id] {
     auto found = workers_.find(id);
     if (found == workers_.end() || found->second->state == WorkerProcess::State::kArrived) return;
     found->second->signal(SIGKILL);
@@ -125,7 +125,7 @@ void WorkerFleet::perform(const StopWorker& effect) {
   v1::ServerFrame frame;
   frame.mutable_exit()->set_reason("the raylet has no more use for it");
   (void)worker.carrier().send(frame).ok();
-  after(kLeaveWaitMax, [this, id = effect.worker] {
+  loop_.after(kLeaveWaitMax, [this, id = effect.worker] {
     if (auto late = workers_.find(id); late != workers_.end()) {
       late->second->kill_sent = true;
       late->second->signal(SIGKILL);
@@ -169,7 +169,7 @@ void WorkerFleet::answer(WorkerProcess& worker, const AnswerGet& effect) {
   }
   for (const v1::ServerFrame& frame : encode_answers(effect)) {
     Status sent = worker.carrier().send(frame);
-    if (!sent.ok()) spdlog::error("answer lost worker={} reason={}", worker.worker().number, sent.error().message);
+    if (!sent.ok()) log::error("answer lost worker={} reason={}", worker.worker().number, sent.error().message);
   }
 }
 
@@ -212,7 +212,7 @@ void WorkerFleet::receive(WorkerProcess& worker, v1::ClientFrame frame, size_t w
   FrameSubject subject = subject_of(frame);
   Result<std::optional<Event>> event = decode_client_frame(worker.session(), std::move(frame), wire_bytes);
   if (!event.ok()) {
-    spdlog::error("frame refused worker={} about={} reason={}", worker.worker().number, subject.about,
+    log::error("frame refused worker={} about={} reason={}", worker.worker().number, subject.about,
                   event.error().message);
     (void)worker.carrier().send(encode_refusal(subject, event.error())).ok();
     // Results that can't be read would leave their tasks running for ever.
@@ -236,7 +236,7 @@ void WorkerFleet::greet(WorkerProcess& worker, const v1::ClientFrame& frame) {
     trouble = "it takes itself for another";
   }
   if (!trouble.empty()) {
-    spdlog::error("worker killed worker={} reason={}", worker.worker().number, trouble);
+    log::error("worker killed worker={} reason={}", worker.worker().number, trouble);
     worker.signal(SIGKILL);
     return;
   }
@@ -260,7 +260,7 @@ void WorkerFleet::forked(WorkerId id, pid_t pid) {
   worker.pid = pid;
   if (worker.state == WorkerProcess::State::kForking) worker.state = WorkerProcess::State::kGreeting;
   if (worker.kill_sent) worker.signal(SIGKILL);
-  spdlog::debug("worker forked worker={} pid={}", id.number, pid);
+  log::debug("worker forked worker={} pid={}", id.number, pid);
 }
 
 void WorkerFleet::exited(WorkerId id, int status) {
@@ -272,9 +272,9 @@ void WorkerFleet::exited(WorkerId id, int status) {
   bool arrived = worker.state == WorkerProcess::State::kArrived;
   worker.state = WorkerProcess::State::kGone;
   if (worker.stop_asked) {
-    spdlog::debug("worker left worker={} pid={} by={}", id.number, pid, describe(status));
+    log::debug("worker left worker={} pid={} by={}", id.number, pid, describe(status));
   } else {
-    spdlog::warn("worker died worker={} pid={} job={} by={}", id.number, pid, worker.job.hex(), describe(status));
+    log::warn("worker died worker={} pid={} job={} by={}", id.number, pid, worker.job.hex(), describe(status));
   }
   std::string last_words;
   if (!worker.stop_asked) last_words = read_tail(worker.stderr_path, kLastWordsBytesMax);
@@ -309,7 +309,7 @@ void WorkerFleet::fork_failed(WorkerId id, const std::string& reason) {
   if (found->second->claimed_pid != 0) return forked(id, found->second->claimed_pid);
   int tries = found->second->tries;
   if (tries >= kForkTriesMax || found->second->stop_asked || leaving_) return start_failed(id, reason);
-  spdlog::warn("worker not forked, tried again worker={} reason={}", id.number, reason);
+  log::warn("worker not forked, tried again worker={} reason={}", id.number, reason);
   remove(*found->second);
   start(id, tries + 1);
 }
@@ -317,7 +317,7 @@ void WorkerFleet::fork_failed(WorkerId id, const std::string& reason) {
 void WorkerFleet::start_failed(WorkerId id, const std::string& reason) {
   auto found = workers_.find(id);
   if (found == workers_.end()) return;
-  spdlog::warn("worker not started worker={} reason={}", id.number, reason);
+  log::warn("worker not started worker={} reason={}", id.number, reason);
   found->second->signal(SIGKILL);
   remove(*found->second);
   host_.tell(WorkerStartFailed{id, reason});
@@ -331,14 +331,6 @@ void WorkerFleet::remove(WorkerProcess& worker) {
   std::shared_ptr<WorkerProcess> last(std::move(found->second));
   workers_.erase(found);
   loop_.post([last] {});
-}
-
-void WorkerFleet::after(Duration wait, std::function<void()> job) {
-  auto alarm = std::make_shared<asio::steady_timer>(loop_.io());
-  alarm->expires_after(wait);
-  alarm->async_wait([alarm, job = std::move(job)](boost::system::error_code error) {
-    if (!error) job();
-  });
 }
 
 }  // namespace raylet

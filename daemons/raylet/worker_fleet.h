@@ -74,7 +74,6 @@ class WorkerFleet {
   void exited(WorkerId worker, int status);
   void start_failed(WorkerId worker, const std::string& reason);
   void remove(WorkerProcess& worker);
-  void after(Duration wait, std::function<void()> job);
 
   Loop& loop_;
   SessionHost& host_;

@@ -39,7 +39,7 @@ std::vector<uint64_t> WorkerProcess::retract() {
   while (true) {
     Result<Received> received = receive_packet_now(their_end_.number());
     if (!received.ok()) {
-      spdlog::error("packet lost while taking back worker={} reason={}", worker_.number, received.error().message);
+      log::error("packet lost while taking back worker={} reason={}", worker_.number, received.error().message);
       continue;
     }
     if (received->kind != Received::Kind::kPacket) {
@@ -61,7 +61,7 @@ std::vector<uint64_t> WorkerProcess::retract() {
   });
   for (Packet& packet : others) {
     Status sent = carrier_.send_again(std::move(packet));
-    if (!sent.ok()) spdlog::error("frame lost worker={} reason={}", worker_.number, sent.error().message);
+    if (!sent.ok()) log::error("frame lost worker={} reason={}", worker_.number, sent.error().message);
   }
   return numbers;
 }

@@ -24,7 +24,7 @@ ZygoteLink::ZygoteLink(Loop& loop, ChildTable& children, Options options, Handle
       handlers_(std::move(handlers)),
       restart_alarm_(loop, [this] { start(); }),
       ready_alarm_(loop, [this] {
-        spdlog::error("zygote killed pid={} reason=not_ready", pid_);
+        log::error("zygote killed pid={} reason=not_ready", pid_);
         if (pid_ > 0) kill(pid_, SIGKILL);
       }) {}
 
@@ -41,7 +41,7 @@ void ZygoteLink::start() {
   Result<pid_t> pid = spawn(std::move(spec));
   if (!pid.ok()) return fail(pid.error().message);
   pid_ = *pid;
-  spdlog::info("zygote started pid={}", pid_);
+  log::info("zygote started pid={}", pid_);
   // Its end of the channel says nothing that its death does not.
   link_ = std::make_unique<PacketLink>(loop_, std::move(pair->ours),
                                        PacketLink::Handlers{[this](Packet packet) { receive(std::move(packet)); },
@@ -77,13 +77,13 @@ void ZygoteLink::preload(const std::vector<std::string>& modules) {
 
 void ZygoteLink::send(const std::string& frame, FileDescriptor descriptor) {
   Status sent = link_->send(frame, std::move(descriptor));
-  if (!sent.ok()) spdlog::error("zygote command not sent reason={}", sent.error().message);
+  if (!sent.ok()) log::error("zygote command not sent reason={}", sent.error().message);
 }
 
 void ZygoteLink::receive(Packet packet) {
   v1::ZygoteEvent event;
   if (!event.ParseFromString(packet.frame)) {
-    spdlog::error("zygote killed pid={} reason=not_a_frame", pid_);
+    log::error("zygote killed pid={} reason=not_a_frame", pid_);
     kill(pid_, SIGKILL);
     return;
   }
@@ -92,7 +92,7 @@ void ZygoteLink::receive(Packet packet) {
     backoff_ = kBackoffMin;
     failures_ = 0;
     ready_alarm_.clear();
-    spdlog::info("zygote ready pid={} python={}", pid_, event.ready().python_version());
+    log::info("zygote ready pid={} python={}", pid_, event.ready().python_version());
     std::vector<Waiting> waiting = std::move(waiting_);
     waiting_.clear();
     for (Waiting& request : waiting) {
@@ -129,7 +129,7 @@ void ZygoteLink::exited(int status) {
 }
 
 void ZygoteLink::fail(const std::string& trouble) {
-  spdlog::warn("zygote lost, next try in {} ms: {}",
+  log::warn("zygote lost, next try in {} ms: {}",
                std::chrono::duration_cast<std::chrono::milliseconds>(backoff_).count(), trouble);
   std::unordered_set<WorkerId> asked = std::move(asked_);
   asked_.clear();

@@ -1,6 +1,5 @@
 // plasma-store: a node's shared memory. See store_daemon.h; plasma/core/store.h decides.
 #include <fcntl.h>
-#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
 #include <iostream>
@@ -58,7 +57,7 @@ int run(const Flags& flags) {
   options.capacity_bytes = flags.capacity_bytes;
   options.warm_ahead_bytes = warm_ahead_bytes(options.warm_ahead_bytes);
   StoreDaemon daemon(loop, FileDescriptor(flags.channel_fd), options, [&](std::string reason) {
-    spdlog::info("the raylet is gone: {}", reason);
+    log::info("the raylet is gone: {}", reason);
     loop.stop();
   });
   StoreService service(loop, daemon);
@@ -74,15 +73,14 @@ int run(const Flags& flags) {
     if (!listening.ok()) return fail(listening.error(), kExitRefused);
     metrics = *std::move(listening);
   }
-  spdlog::info("started capacity={} listen={}", flags.capacity_bytes, flags.listen);
+  log::info("started capacity={} listen={}", flags.capacity_bytes, flags.listen);
   loop.run();
 
   // Calls that were posted are still answered, so that the server can go down.
-  loop.io().restart();
-  loop.io().poll();
+  loop.poll();
   server->shutdown(kServerGrace);
-  spdlog::info("stopped");
-  spdlog::shutdown();
+  log::info("stopped");
+  close_log();
   return 0;
 }
 

@@ -1,9 +1,8 @@
 #include "daemons/store/store_daemon.h"
 
-#include <spdlog/spdlog.h>
-
 #include <utility>
 
+#include "daemons/kit/log.h"
 #include "daemons/store/store_codec.h"
 
 namespace raylet {
@@ -62,7 +61,7 @@ void StoreDaemon::turn() {
 }
 
 void StoreDaemon::perform(const plasma::Ready& effect) {
-  spdlog::info("ready incarnation={} capacity={} segments={} objects={}", effect.incarnation,
+  log::info("ready incarnation={} capacity={} segments={} objects={}", effect.incarnation,
                effect.capacity_bytes, segments_.size(), store_.usage().object_count);
   send_effect(effect);
 }
@@ -74,12 +73,12 @@ void StoreDaemon::perform(const plasma::Leased& effect) {
 
 void StoreDaemon::perform(const plasma::Refused& effect) {
   ++refusals_total_;
-  spdlog::warn("lease refused ticket={} {}", effect.ticket.number, effect.failure.message);
+  log::warn("lease refused ticket={} {}", effect.ticket.number, effect.failure.message);
   send_effect(effect);
 }
 
 void StoreDaemon::perform(const plasma::Complain& effect) {
-  spdlog::warn("complaint: {}", effect.text);
+  log::warn("complaint: {}", effect.text);
   send_effect(effect);
 }
 
@@ -95,7 +94,7 @@ void StoreDaemon::perform(const plasma::MakeSegment& effect) {
   event.mutable_new_segment()->set_segment(effect.segment.number);
   event.mutable_new_segment()->set_size_bytes(effect.size_bytes);
   send(event, std::move(descriptor));
-  spdlog::info("segment made segment={} size={}", effect.segment.number, effect.size_bytes);
+  log::info("segment made segment={} size={}", effect.segment.number, effect.size_bytes);
   add(plasma::SegmentMade{effect.segment});
 }
 
@@ -105,7 +104,7 @@ void StoreDaemon::perform(const plasma::WarmSegment& effect) {
   warmer_.submit([this, memory = found->second, effect] {
     Status warmed = memory->warm(effect.from, effect.until);
     if (!warmed.ok())
-      spdlog::warn("pages not touched ahead segment={} {}", effect.segment.number, warmed.error().message);
+      log::warn("pages not touched ahead segment={} {}", effect.segment.number, warmed.error().message);
     loop_.post([this, segment = effect.segment] { add(plasma::SegmentWarmed{segment}); });
   });
 }
@@ -114,7 +113,7 @@ void StoreDaemon::perform(const plasma::CoolSegment& effect) {
   auto found = segments_.find(effect.segment);
   if (found == segments_.end()) return;
   if (Status cooled = found->second->cool(effect.from); !cooled.ok()) {
-    spdlog::warn("pages not given back segment={} {}", effect.segment.number, cooled.error().message);
+    log::warn("pages not given back segment={} {}", effect.segment.number, cooled.error().message);
   }
 }
 

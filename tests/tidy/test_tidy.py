@@ -34,6 +34,13 @@ BANNED_IN_CORES = {
     r"\b(?:socket|mmap|fork|usleep|sleep)\s*\(": "a core does no I/O: it returns effects",
 }
 
+# Libraries of headers that cost each file that includes them 2 to 8 s: who may, and what others do.
+HEAVY_HEADERS = {
+    "<boost/asio": (("daemons/kit/asio.h", "daemons/kit/asio.cc"), "include daemons/kit/asio.h"),
+    "<spdlog/": (("daemons/kit/log.cc",), "include daemons/kit/log.h"),
+    "<CLI/": (("daemons/kit/flags.h",), "include daemons/kit/flags.h"),
+}
+
 C_LIBRARY_OF_CPP = re.compile(r"^<[a-z_0-9]+>$")  # <vector>, <cstdint>; not <unistd.h>
 Rule = Callable[[str, str], Iterator[str]]
 
@@ -67,12 +74,16 @@ def cores_include_words_and_std_only(path: str, text: str) -> Iterator[str]:
         yield f"{path}:{number}: a core includes {name}; only protocol/words, itself and the standard library"
 
 
-def asio_in_one_place(path: str, text: str) -> Iterator[str]:
-    if not path.endswith(CPP) or path in ("daemons/kit/asio.h", "daemons/kit/asio.cc"):
+def heavy_headers_in_one_place(path: str, text: str) -> Iterator[str]:
+    """What is slow to compile is included by the files that hide it."""
+    if not path.endswith(CPP):
         return
     for number, name in includes(text):
-        if name.startswith(("<boost/asio", '"boost/asio')):
-            yield f"{path}:{number}: include daemons/kit/asio.h instead of {name}"
+        for heavy, (homes, instead) in HEAVY_HEADERS.items():
+            if name.startswith(heavy) and path not in homes:
+                yield f"{path}:{number}: {instead} instead of {name}"
+        if name == '"daemons/kit/asio.h"' and path.endswith(".h"):
+            yield f"{path}:{number}: keep Asio in the .cc file: all who include this header would compile it"
 
 
 def nobody_includes_a_daemon(path: str, text: str) -> Iterator[str]:
@@ -133,7 +144,7 @@ def headers_are_guarded_and_introduced(path: str, text: str) -> Iterator[str]:
 
 RULES: list[Rule] = [
     cores_include_words_and_std_only,
-    asio_in_one_place,
+    heavy_headers_in_one_place,
     nobody_includes_a_daemon,
     cores_do_no_io,
     lines_fit,
@@ -145,7 +156,7 @@ RULES: list[Rule] = [
 # What each rule must complain about.
 BREACHES: dict[Rule, tuple[str, str]] = {
     cores_include_words_and_std_only: ("gcs/x.h", "#include <unistd.h>\n"),
-    asio_in_one_place: ("daemons/head/x.cc", "#include <boost/asio.hpp>\n"),
+    heavy_headers_in_one_place: ("daemons/head/x.cc", "#include <boost/asio.hpp>\n"),
     nobody_includes_a_daemon: ("plasma/core/x.h", '#include "daemons/store/store.h"\n'),
     cores_do_no_io: ("plasma/core/x.cc", "auto now = std::chrono::steady_clock::now();\n"),
     lines_fit: ("client/ray/x.py", "x" * 131 + "\n"),
