@@ -259,7 +259,7 @@ void Supervisor::stop_program(Program& program) {
   std::string death = program.process.reap();
   if (death.empty()) {
     log::warn("component={} pid={} did not stop within {} ms and is killed", program.command.component,
-                 program.process.pid(), program.stop_ms);
+              program.process.pid(), program.stop_ms);
     program.process.signal(SIGKILL);
     wait = {program.process.descriptor(), POLLIN, 0};
     poll(&wait, 1, program.stop_ms);

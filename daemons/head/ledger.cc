@@ -162,7 +162,7 @@ void Ledger::load() {
     loading_.cluster = *from_hex(cluster_hex_);
     loading_.epoch = epoch_;
     log::info("read {} records cluster={} epoch={} commit={}", loading_.records.size(), cluster_hex_, epoch_,
-                 commit_);
+              commit_);
     handlers_.on_loaded(std::exchange(loading_, {}));
     check_.set_after(kCheckPeriod);
     become_ready();

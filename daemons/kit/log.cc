@@ -9,10 +9,14 @@ namespace {
 
 spdlog::level::level_enum spdlog_level(log::Level level) {
   switch (level) {
-    case log::Level::kDebug: return spdlog::level::debug;
-    case log::Level::kInfo: return spdlog::level::info;
-    case log::Level::kWarn: return spdlog::level::warn;
-    case log::Level::kError: break;
+    case log::Level::kDebug:
+      return spdlog::level::debug;
+    case log::Level::kInfo:
+      return spdlog::level::info;
+    case log::Level::kWarn:
+      return spdlog::level::warn;
+    case log::Level::kError:
+      break;
   }
   return spdlog::level::err;
 }

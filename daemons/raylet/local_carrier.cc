@@ -40,8 +40,7 @@ void LocalCarrier::introduce(SegmentId segment) {
   FileDescriptor duplicate = found->descriptor.duplicate();
   if (!duplicate.valid()) log::error("no descriptor left to pass on segment={}", segment.number);
   Status sent = link_.send(frame.SerializeAsString(), std::move(duplicate));
-  if (!sent.ok())
-    log::error("segment not passed on segment={} reason={}", segment.number, sent.error().message);
+  if (!sent.ok()) log::error("segment not passed on segment={} reason={}", segment.number, sent.error().message);
 }
 
 }  // namespace raylet

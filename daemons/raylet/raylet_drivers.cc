@@ -50,7 +50,7 @@ v1::HelloReply Raylet::welcome(SessionId session, const JobId& job) {
 
 void Raylet::driver_arrived(DriverSession& session, const v1::Hello& hello) {
   log::info("driver arrived session={} job={} pid={} carrier={} script={}", session.id().number,
-               session.job().hex(), hello.pid(), session.is_local() ? "local" : "grpc", hello.setup().script());
+            session.job().hex(), hello.pid(), session.is_local() ? "local" : "grpc", hello.setup().script());
   arrived_.insert(session.id());
   driver_of_job_[session.job()] = session.id();
   JobSetup setup{make_bytes(hello.setup().SerializeAsString()), hello.setup().script()};

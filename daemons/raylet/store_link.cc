@@ -270,7 +270,7 @@ void StoreLink::exited(int status) {
 
 void StoreLink::try_again(const std::string& trouble) {
   log::warn("store lost, next try in {} ms: {}",
-               std::chrono::duration_cast<std::chrono::milliseconds>(backoff_).count(), trouble);
+            std::chrono::duration_cast<std::chrono::milliseconds>(backoff_).count(), trouble);
   restart_alarm_.set_after(backoff_);
   backoff_ = std::min(backoff_ * 2, kBackoffMax);
 }

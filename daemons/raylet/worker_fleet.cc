@@ -213,7 +213,7 @@ void WorkerFleet::receive(WorkerProcess& worker, v1::ClientFrame frame, size_t w
   Result<std::optional<Event>> event = decode_client_frame(worker.session(), std::move(frame), wire_bytes);
   if (!event.ok()) {
     log::error("frame refused worker={} about={} reason={}", worker.worker().number, subject.about,
-                  event.error().message);
+               event.error().message);
     (void)worker.carrier().send(encode_refusal(subject, event.error())).ok();
     // Results that can't be read would leave their tasks running for ever.
     if (std::string_view(subject.about) == "results") worker.signal(SIGKILL);

@@ -130,7 +130,7 @@ void ZygoteLink::exited(int status) {
 
 void ZygoteLink::fail(const std::string& trouble) {
   log::warn("zygote lost, next try in {} ms: {}",
-               std::chrono::duration_cast<std::chrono::milliseconds>(backoff_).count(), trouble);
+            std::chrono::duration_cast<std::chrono::milliseconds>(backoff_).count(), trouble);
   std::unordered_set<WorkerId> asked = std::move(asked_);
   asked_.clear();
   for (WorkerId worker : asked) {

@@ -61,8 +61,8 @@ void StoreDaemon::turn() {
 }
 
 void StoreDaemon::perform(const plasma::Ready& effect) {
-  log::info("ready incarnation={} capacity={} segments={} objects={}", effect.incarnation,
-               effect.capacity_bytes, segments_.size(), store_.usage().object_count);
+  log::info("ready incarnation={} capacity={} segments={} objects={}", effect.incarnation, effect.capacity_bytes,
+            segments_.size(), store_.usage().object_count);
   send_effect(effect);
 }
 
