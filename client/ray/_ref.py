@@ -18,6 +18,9 @@ class ObjectRef:
     """A reference to an object. As long as one is alive anywhere in the cluster, so is the object.
 
     Hashable, comparable, and picklable inside anything that goes through Raylet (arguments, results, puts).
+    Pickled by anything else, it can be unpickled in this process until ray.shutdown(), and the object is kept
+    until then, since nobody knows who still needs it.
+
     To Dask it is a future: it has a key, and a value that will be there.
     """
 
@@ -82,11 +85,8 @@ class ObjectRef:
     def __reduce__(self) -> tuple:
         contained = collecting.contained
         if contained is None:
-            raise TypeError(
-                "an ObjectRef can't be pickled outside of Raylet: nobody would know that the object is "
-                "still needed. Pass it to a task, return it from one or ray.put what contains it; or "
-                "ray.get it and pickle the value."
-            )
+            self._references.keep(self._id)
+            return _kept, (self._id, self._references.token)
         contained.append(self._id)
         return _borrowed, (self._id,)
 
@@ -170,6 +170,19 @@ def _borrowed(id: bytes) -> ObjectRef:
     references = _current_references()
     references.borrow(id)
     return adopt(id, references)
+
+
+def _kept(id: bytes, token: bytes) -> ObjectRef:
+    from ray._runtime import peek
+
+    session = peek()
+    if session is None or session.references.token != token:
+        raise RuntimeError(
+            "this ObjectRef was pickled outside of Raylet, by another process or before ray.shutdown(), and is "
+            "worth nothing here. Pass it to a task, return it from one or ray.put what contains it; or ray.get it "
+            "and pickle the value."
+        )
+    return _borrowed(id)
 
 
 def _current_references() -> References:

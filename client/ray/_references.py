@@ -10,14 +10,16 @@ buffered before drain() was called (calls that use a reference, results that con
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
-from typing import Deque, Dict, Iterable, List, Optional
+from typing import Deque, Dict, Iterable, List, Optional, Set
 
 from ray._wire import session_pb2 as wire
 
 
 _IDS_AT_ONCE_MAX = 500_000  # of each kind in one message; the rest follows in the next
+_KEPT_MAX = 100_000
 
 
 class References:
@@ -30,6 +32,8 @@ class References:
         self.dropped: Deque[bytes] = deque()
         self.unpinned: Deque[bytes] = deque()
         self.pins = 0  # views alive, about
+        self.token = os.urandom(8)  # tells this session's references from all others
+        self._kept: Set[bytes] = set()
 
     def own(self, id: bytes) -> None:
         """Count the first reference to an object that nobody else in this process can know yet."""
@@ -46,6 +50,20 @@ class References:
             self._counts[id] = count + 1
             if not count:
                 self._held.append(id)
+
+    def keep(self, id: bytes) -> None:
+        """Hold an object until the session ends. Raises TypeError if too many are."""
+        with self._lock:
+            if id in self._kept:
+                return
+            if len(self._kept) >= _KEPT_MAX:
+                raise TypeError(
+                    f"{_KEPT_MAX} ObjectRefs were pickled outside of Raylet, and each keeps its object until "
+                    "ray.shutdown(). Pass them to tasks, return them from tasks or ray.put what contains them; or "
+                    "ray.get them and pickle the values."
+                )
+            self._kept.add(id)
+        self.borrow(id)
 
     def unpin(self, id: bytes) -> None:
         """Let go of an object that was delivered as pinned and will not be looked at."""

@@ -48,8 +48,19 @@ class RayError(Exception):
 class RayTaskError(RayError):
     """A task raised. `cause` is the exception itself, `traceback_str` what the worker printed of it.
 
-    `ray.get` raises an instance that is of the cause's own class too, so `except ValueError` works.
+    `ray.get` raises an instance that is of the cause's own class too, so `except ValueError` works. Its text is
+    the worker's traceback. What a Dask computation raises has its cause's own text, as with threads, and the
+    worker's frames stand in its traceback.
     """
+
+    # Of one that nobody made from a task's error: handlers do `raise type(error)("more about it") from error`.
+    function_name = ""
+    traceback_str = ""
+    cause: Optional[BaseException] = None
+    proctitle: Optional[str] = None
+    pid: Optional[int] = None
+    ip: Optional[str] = None
+    _speaks_as_cause = False
 
     def __init__(
         self,
@@ -109,14 +120,27 @@ class RayTaskError(RayError):
         error.__cause__ = cause.__cause__
         return error
 
-    def __str__(self) -> str:
-        where = f" (pid={self.pid})" if self.pid else ""
+    def speak_as_cause(self) -> None:
+        """Have the text be the cause's own from now on; which task it was, a note says (Python 3.11)."""
+        if self.cause is not None:
+            self._speaks_as_cause = True
+            if hasattr(self, "add_note"):
+                self.add_note(f"raised by {self._task()}")
+
+    def _task(self) -> str:
         name = self.function_name or "a task"
         if name.replace(".", "_").isidentifier():  # else the key of a Dask task
             name += "()"
+        return f"{name} (pid={self.pid})" if self.pid else name
+
+    def __str__(self) -> str:
+        if self._speaks_as_cause:
+            return str(self.cause)
         if self.traceback_str:
-            return f"{name}{where} raised:\n{self.traceback_str.rstrip()}"
-        return f"{name}{where} raised {self.cause!r}"
+            return f"{self._task()} raised:\n{self.traceback_str.rstrip()}"
+        if self.cause is not None or self.function_name:
+            return f"{self._task()} raised {self.cause!r}"
+        return super().__str__()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.function_name!r}, cause={self.cause!r})"
@@ -141,7 +165,7 @@ def _dual_class(cause_class: type) -> type:
         return found
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
-        pass
+        self.args = args
 
     members: Dict[str, Any] = {
         "__init__": init,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
+import traceback
 
 import dask
 import dask.array as da
@@ -65,7 +67,11 @@ def test_an_error_is_itself_and_tells_key_and_place():
         ray_dask_get({"a": (inc, 1), ("the-key", 3): (fail, "a"), "c": (inc, ("the-key", 3))}, "c")
     error = caught.value
     assert isinstance(error, ray.exceptions.RayTaskError) and isinstance(error.cause, KeyError)
-    assert "('the-key', 3)" in str(error) and "in fail" in str(error)
+    assert str(error) == str(KeyError("no 2")) and "in fail" in error.traceback_str
+    shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    assert ", in fail" in shown and error.function_name == "('the-key', 3)"
+    if sys.version_info >= (3, 11):
+        assert f"raised by ('the-key', 3) (pid={error.pid})" in shown
     assert works()
 
 

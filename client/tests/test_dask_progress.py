@@ -149,7 +149,7 @@ def test_an_error_is_on_the_screen_and_the_bar_is_not(shared_node):
     written, shown, code = on_terminal(script(shared_node, fails=55))
     assert code == 1 and "computing" in written
     assert not any("computing" in line for line in shown)
-    assert any("ValueError: no such number" in line for line in shown)
+    assert any("RayTaskError(ValueError): no such number" in line for line in shown)
     assert shown[0] == "before"
 
 

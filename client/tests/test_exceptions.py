@@ -71,3 +71,16 @@ def test_errors_have_rays_parents(name, parent):
     assert issubclass(getattr(exceptions, name), parent)
     assert issubclass(getattr(exceptions, name), exceptions.RayError)
     assert name in exceptions.__all__
+
+
+def test_another_of_the_same_class_can_be_made_with_a_text_of_ones_own():
+    error = RayTaskError("f", "tb", ValueError("inner"), None, 7).as_instanceof_cause()
+    other = type(error)("outer text")  # as in `raise type(error)(f"...: {error}") from error`
+    assert isinstance(other, ValueError) and str(other) == "outer text" and other.args == ("outer text",)
+    assert other.cause is None and other.pid is None and "outer text" in repr(other) + str(other)
+
+
+def test_an_error_can_speak_as_its_cause():
+    error = RayTaskError("f", "Traceback: here\nboom", KeyError("k"), None, 7).as_instanceof_cause()
+    error.speak_as_cause()
+    assert str(error) == str(KeyError("k")) and error.traceback_str.endswith("boom")

@@ -242,9 +242,10 @@ def test_an_error_names_its_task():
     def fail():
         raise ValueError("broken")
 
-    with pytest.raises(ray.exceptions.RayTaskError, match="the-key") as caught:
+    with pytest.raises(ray.exceptions.RayTaskError, match="broken") as caught:
         ray_dask_get({"the-key": (fail,), "b": (inc, "the-key")}, "b")
-    assert isinstance(caught.value, ValueError) and "in fail" in str(caught.value)
+    assert caught.value.function_name == "the-key"
+    assert isinstance(caught.value, ValueError) and "in fail" in caught.value.traceback_str
 
 
 @pytest.mark.parametrize("place", ["argument", "list", "closure", "nested"])

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from ray import _runtime
 from ray._ref import ObjectRef, adopt
 from ray._references import References
 from ray._wire import session_pb2 as wire
@@ -73,9 +74,43 @@ def test_copies_are_the_reference_itself():
     assert copy.copy(ref) is ref and copy.deepcopy([ref])[0] is ref
 
 
-def test_pickling_outside_of_raylet_is_an_error_that_says_what_to_do():
+class _Session:
+    def __init__(self, references):
+        self.references = references
+        self.lost, self.closed = None, False
+
+
+def test_what_is_pickled_outside_of_raylet_is_held_until_the_session_ends(monkeypatch):
+    references = References()
+    monkeypatch.setattr(_runtime, "_session", _Session(references))
+    references.borrow(A)
+    ref = adopt(A, references)
+    text = pickle.dumps([ref, ref])
+    del ref
+    assert references.drain() == wire.References(held=A)
+    first, second = pickle.loads(text)
+    assert first == second == adopt(A, References())
+    del first, second
+    references.drain()
+    assert references.count(A) == 1
+    assert pickle.loads(text)[0].binary() == A  # any number of times
+
+
+def test_what_another_session_pickled_outside_of_raylet_is_refused(monkeypatch):
+    text = pickle.dumps(adopt(A, References()))
+    for session in (None, _Session(References())):
+        monkeypatch.setattr(_runtime, "_session", session)
+        with pytest.raises(RuntimeError, match="another process.*ray.put"):
+            pickle.loads(text)
+
+
+def test_so_many_references_may_be_pickled_outside_of_raylet(monkeypatch):
+    monkeypatch.setattr("ray._references._KEPT_MAX", 1)
+    references = References()
+    pickle.dumps(adopt(A, references))
+    pickle.dumps(adopt(A, references))
     with pytest.raises(TypeError, match="ray.put"):
-        pickle.dumps(adopt(A, References()))
+        pickle.dumps(adopt(B, references))
 
 
 def test_an_id_of_another_length_is_refused():

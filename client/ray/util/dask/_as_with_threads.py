@@ -7,12 +7,12 @@ from typing import Any
 
 from ray.exceptions import RayTaskError
 from ray.util.dask._locks import locks_travel
-from ray.util.dask._tracebacks import append_workers_frames
+from ray.util.dask._tracebacks import show_as_with_threads
 
 
 class AsWithThreads:
     """A context: locks travel with the graph, the warnings of its tasks are issued at its end, and a task's
-    error has the worker's frames behind the caller's."""
+    error has the worker's frames behind the caller's, and its cause's text."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -24,5 +24,5 @@ class AsWithThreads:
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         if isinstance(error, RayTaskError):
-            append_workers_frames(error)
+            show_as_with_threads(error)
         self._stack.close()

@@ -29,8 +29,8 @@ def install() -> None:
         dask.config.set({_SHORTEN_KEY: [*paths, _OURS]})
 
 
-def append_workers_frames(error: RayTaskError) -> None:
-    """Let the error's traceback go on with the frames of the worker."""
+def show_as_with_threads(error: RayTaskError) -> None:
+    """Let the error's traceback go on with the frames of the worker, and its text be that of its cause."""
     last = error.__traceback__
     made = _traceback_of(_frames_in(error.traceback_str))
     if last is None or made is None:
@@ -38,6 +38,7 @@ def append_workers_frames(error: RayTaskError) -> None:
     while last.tb_next is not None:
         last = last.tb_next
     last.tb_next = made
+    error.speak_as_cause()
 
 
 def _frames_in(text: str) -> List[Tuple[str, int, str]]:
