@@ -123,8 +123,12 @@ class Conversation:
             if self.background is None and not self.closed:
                 self.background = Background(
                     self.carrier.fileno(), self.waiting if self.is_driver else None,
-                    self.flush_calls, self.flush, self.references.active, self.store.warm_up, "ray-session",
+                    self.flush_calls, self.flush, self.references.active, self._when_quiet, "ray-session",
                 )
+
+    def _when_quiet(self) -> None:
+        self.warned.print_unless_computing()
+        self.store.warm_up()
 
     def touch(self) -> None:
         """Something was buffered that the background should send soon."""
@@ -329,6 +333,7 @@ class Conversation:
         if self.background is not None:
             self.background.close()
         self.carrier.close()
+        self.warned.print_unless_computing()
         self._fail_all(exceptions.RaySystemError("ray.shutdown() was called meanwhile"))
         self.store.close()
 

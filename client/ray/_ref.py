@@ -98,12 +98,14 @@ class ObjectRef:
     def result(self, timeout: Optional[float] = None) -> Any:
         """The value, in buffers that may be written to; waits for it, at most `timeout` seconds.
 
-        Raises what its task raised; GetTimeoutError.
+        Raises what its task raised; GetTimeoutError. What tasks warned of until then are warnings here.
         """
         from ray._runtime import current_session
         from ray._values import get_values
 
-        return get_values(current_session(), [self], timeout, writable=True)[0]
+        session = current_session()
+        with session.warned.delivered():
+            return get_values(session, [self], timeout, writable=True)[0]
 
     def exception(self, timeout: Optional[float] = None) -> Optional[BaseException]:
         """What `result` would raise of its task's, or None; waits as it does. Raises GetTimeoutError."""

@@ -2,7 +2,9 @@
 
 They travel among the lines that tasks print, as lines of a form that nobody prints. While the driver computes
 a Dask graph they are gathered and, when that is over, issued where `compute` was called, under the driver's own
-filters: each once, however many tasks and workers said it. At other times they are printed like any line.
+filters: each once, however many tasks and workers said it. What comes at other times, of persisted tasks say,
+waits for the end of the next computation, or for a future's result; if the process is quiet before, it is printed
+like any line.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import threading
 import warnings
 from collections import deque
 from contextlib import contextmanager
-from typing import Any, Callable, Deque, Dict, Iterator, NamedTuple, Optional
+from typing import Any, Callable, Deque, Dict, Iterator, List, NamedTuple, Optional
 
 from ray._wire import session_pb2 as wire
 
@@ -53,31 +55,38 @@ class TaskWarning(NamedTuple):
         warnings.warn_explicit(message, category, self.filename, self.line, registry=registry)
 
 
+OnOutput = Callable[[wire.OutputLines], None]
+
+
+class _Brought(NamedTuple):
+    warning: TaskWarning
+    frame: wire.OutputLines  # that brought it, without lines
+    on_output: OnOutput
+
+
 class Warned:
     """Takes a driver's output frames before they are printed. Any thread may call."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._computing = 0
-        self._gathered: Deque[TaskWarning] = deque(maxlen=_GATHERED_MAX)
+        self._gathered: Deque[_Brought] = deque(maxlen=_GATHERED_MAX)
 
-    def take(self, lines: wire.OutputLines, on_output: Callable[[wire.OutputLines], None]) -> None:
-        """Keep the warnings among the lines, or make them fit to be read; pass the rest on."""
-        if not any(line.startswith(MARK) for line in lines.lines):
+    def take(self, lines: wire.OutputLines, on_output: OnOutput) -> None:
+        """Keep the warnings among the lines; pass the rest on."""
+        rest = [line for line in lines.lines if not line.startswith(MARK)]
+        if len(rest) == len(lines.lines):
             on_output(lines)
             return
-        rest = []
+        frame = wire.OutputLines()
+        frame.CopyFrom(lines)
+        del frame.lines[:]
         for line in lines.lines:
             if line.startswith(MARK):
-                warning = TaskWarning.from_line(line)
-                if self._computing:
-                    self._gathered.append(warning)
-                    continue
-                line = warning.show()
-            rest.append(line)
+                self._gathered.append(_Brought(TaskWarning.from_line(line), frame, on_output))
         if rest:
             shown = wire.OutputLines()
-            shown.CopyFrom(lines)
+            shown.CopyFrom(frame)
             shown.lines[:] = rest
             on_output(shown)
 
@@ -91,18 +100,24 @@ class Warned:
         finally:
             with self._lock:
                 self._computing -= 1
-            if self._gathered:
-                self._issue()
+            for warning in dict.fromkeys(brought.warning for brought in self._take_gathered()):
+                warning.issue()
 
-    def _issue(self) -> None:
-        distinct: Dict[TaskWarning, None] = {}
+    def print_unless_computing(self) -> None:
+        """The process is quiet or about to end: what nobody asked for is printed."""
+        if self._gathered and not self._computing:
+            for brought in self._take_gathered():
+                brought.frame.lines[:] = [brought.warning.show()]
+                brought.on_output(brought.frame)
+
+    def _take_gathered(self) -> List[_Brought]:
+        taken = []
         while self._gathered:
             try:
-                distinct[self._gathered.popleft()] = None
-            except IndexError:
+                taken.append(self._gathered.popleft())
+            except IndexError:  # another thread was faster
                 break
-        for warning in distinct:
-            warning.issue()
+        return taken
 
 
 class TaskWarnings:

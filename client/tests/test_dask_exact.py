@@ -227,6 +227,12 @@ def test_the_drivers_filters_hold():
         ray_dask_get(graph, list(graph))
 
 
+def test_what_a_persisted_task_warns_of_is_issued_by_the_next_computation():
+    with pytest.warns(RuntimeWarning, match="this is odd"):
+        (persisted,) = dask.persist(dask.delayed(_warned)(1), scheduler=ray_dask_get)
+        assert persisted.compute(scheduler=ray_dask_get) == 1
+
+
 def test_a_task_that_warns_and_fails_does_both():
     def fail():
         warnings.warn("about to fail")
