@@ -18,7 +18,7 @@ from dask.base import named_schedulers as _named_schedulers
 from dask.base import normalize_token as _normalize_token
 
 from ray._ref import ObjectRef as _ObjectRef
-from ray.util.dask import _bags, _config, _locks, _persist, _tracebacks
+from ray.util.dask import _bags, _config, _dispatches, _locks, _persist, _tracebacks
 from ray.util.dask._config import disable_dask_on_ray, enable_dask_on_ray
 from ray.util.dask._optimize import dataframe_optimize
 from ray.util.dask._persist import ray_dask_persist, ray_dask_persist_mixin
@@ -39,6 +39,7 @@ _named_schedulers.setdefault("ray", ray_dask_get)
 _named_schedulers.setdefault("raylet", ray_dask_get)
 _bags.install()
 _persist.install()
+_dispatches.install()
 _locks.install()
 _tracebacks.install()
 _config.set_defaults()
