@@ -94,6 +94,7 @@ int run(const Flags& flags) {
   loop.run();
 
   service.close();
+  server->stop_listening();
   server->shutdown(kServerGrace);
   loop.poll();  // the last words of watches
   log::info("stopped");

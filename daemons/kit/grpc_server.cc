@@ -138,7 +138,10 @@ Result<std::unique_ptr<GrpcServer>> GrpcServer::start(Loop& loop, Options option
 
 GrpcServer::GrpcServer() = default;
 
-GrpcServer::~GrpcServer() { shutdown(Duration::zero()); }
+GrpcServer::~GrpcServer() {
+  stop_listening();
+  shutdown(Duration::zero());
+}
 
 uint16_t GrpcServer::tcp_port() const { return tcp_port_; }
 
@@ -146,9 +149,12 @@ void GrpcServer::set_serving(bool serving) {
   if (auto* health = server_->GetHealthCheckService()) health->SetServingStatus(serving);
 }
 
-void GrpcServer::shutdown(Duration grace) {
+void GrpcServer::stop_listening() {
   for (auto& listener : listeners_) listener->socket.close();
   listeners_.clear();
+}
+
+void GrpcServer::shutdown(Duration grace) {
   if (server_) {
     server_->Shutdown(std::chrono::system_clock::now() +
                       std::chrono::duration_cast<std::chrono::system_clock::duration>(grace));

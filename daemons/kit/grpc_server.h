@@ -45,7 +45,9 @@ class GrpcServer {
   // 0 without TCP.
   uint16_t tcp_port() const;
   void set_serving(bool serving);
-  // No new calls; those under way have until the deadline.
+  // No new connections. On the loop.
+  void stop_listening();
+  // No new calls; those under way have until the deadline. From any thread, after stop_listening().
   void shutdown(Duration grace);
 
  private:

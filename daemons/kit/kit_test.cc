@@ -100,6 +100,7 @@ TEST_CASE("a gRPC server answers on its unix socket, and a second one is refused
   auto channel = grpc::CreateChannel(address, grpc::InsecureChannelCredentials());
   bool connected = channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(10));
   loop.post([&] {
+    (*server)->stop_listening();
     (*server)->shutdown(Duration::zero());
     loop.stop();
   });

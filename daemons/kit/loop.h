@@ -43,9 +43,9 @@ class Loop {
   // Until stop(). SIGTERM and SIGINT call the handler once each; without one they stop the loop.
   void run();
   void stop();
+  void on_stop_signal(std::function<void()> handler);
   // Runs what is ready, without waiting; also when it was stopped.
   void poll();
-  void on_stop_signal(std::function<void()> handler);
 
   // How late the loop is: a posted job's wait, an exponential mean, in seconds. For metrics.
   double lag_seconds() const { return lag_seconds_; }

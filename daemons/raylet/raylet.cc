@@ -336,6 +336,7 @@ void Raylet::continue_stop() {
 
 void Raylet::finish_stop() {
   children_.kill_strays();
+  grpc_->stop_listening();
   // gRPC waits for calls that only this loop can end, so it is not this loop that waits for gRPC.
   grpc_stopper_ = std::thread([this] {
     grpc_->shutdown(kGrpcStopMax);

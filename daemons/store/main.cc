@@ -78,6 +78,7 @@ int run(const Flags& flags) {
 
   // Calls that were posted are still answered, so that the server can go down.
   loop.poll();
+  server->stop_listening();
   server->shutdown(kServerGrace);
   log::info("stopped");
   close_log();
