@@ -32,6 +32,7 @@ def is_at_rest(status: dict, cpus: float = 2) -> bool:
 @pytest.mark.timeout(90)
 def test_a_killed_driver_leaves_nothing(node: Node, drive) -> None:
     wait_until(lambda: is_at_rest(node.status()), "the node to be at rest", 20)
+    wait_until(lambda: any(key.endswith(":nodes") for key in redis_keys(node)), "the node to be recorded", 20)
     keys = redis_keys(node)
     files = sorted(path.name for path in node.session.iterdir())
     driver = drive("""
