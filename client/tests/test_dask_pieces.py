@@ -107,6 +107,22 @@ def test_only_the_groups_that_are_wanted_are_cut():
     )
 
 
+@pytest.mark.parametrize("names", ["f", "fibtd", "fibcns"])
+@pytest.mark.parametrize("index", ["range", "numbers", "dates", "strings"])
+def test_pieces_of_many_rows_are_a_buffer_a_column(names, index, monkeypatch):
+    monkeypatch.setattr(_pieces, "_ROWS_BY_COLUMN_MIN", 60)  # some pieces are larger, some smaller
+    cuts = check([frame(names, index), frame(names, index).iloc[:200], frame(names, index).iloc[:0]])
+    assert {type(piece.buffer) is tuple for pieces in cuts for piece in pieces} == {True, False}
+
+
+def test_columns_that_lie_across_each_other_are_packed(monkeypatch):
+    monkeypatch.setattr(_pieces, "_ROWS_BY_COLUMN_MIN", 1)
+    rows = np.arange(3.0 * ROWS).reshape(ROWS, 3)
+    source = pd.DataFrame(np.asfortranarray(rows.T).T, columns=list("abc"))
+    source["_partitions"] = np.arange(ROWS) % 7
+    check([source, source.iloc[::2]])
+
+
 def test_plain_frames_are_cut_into_small_pieces_and_empty_ones_travel_as_a_few_bytes():
     source = frame("fibtd")
     source["_partitions"] = 0
