@@ -36,9 +36,9 @@ BANNED_IN_CORES = {
 
 # Libraries of headers that cost each file that includes them 2 to 8 s: who may, and what others do.
 HEAVY_HEADERS = {
-    "<boost/asio": (("daemons/kit/asio.h", "daemons/kit/asio.cc"), "include daemons/kit/asio.h"),
-    "<spdlog/": (("daemons/kit/log.cc",), "include daemons/kit/log.h"),
-    "<CLI/": (("daemons/kit/flags.h",), "include daemons/kit/flags.h"),
+    "boost/asio": (("daemons/kit/asio.h", "daemons/kit/asio.cc"), "include daemons/kit/asio.h"),
+    "spdlog/": (("daemons/kit/log.cc",), "include daemons/kit/log.h"),
+    "CLI/": (("daemons/kit/flags.h",), "include daemons/kit/flags.h"),
 }
 
 C_LIBRARY_OF_CPP = re.compile(r"^<[a-z_0-9]+>$")  # <vector>, <cstdint>; not <unistd.h>
@@ -80,7 +80,7 @@ def heavy_headers_in_one_place(path: str, text: str) -> Iterator[str]:
         return
     for number, name in includes(text):
         for heavy, (homes, instead) in HEAVY_HEADERS.items():
-            if name.startswith(heavy) and path not in homes:
+            if name[1:].startswith(heavy) and path not in homes:
                 yield f"{path}:{number}: {instead} instead of {name}"
         if name == '"daemons/kit/asio.h"' and path.endswith(".h"):
             yield f"{path}:{number}: keep Asio in the .cc file: all who include this header would compile it"
