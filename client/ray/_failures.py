@@ -77,6 +77,16 @@ def _task_error(failure: wire.Failure) -> exceptions.RayTaskError:
     return error.as_instanceof_cause()
 
 
+def raised_here(error: Exception, task_name: str) -> exceptions.RayError:
+    """What `ray.get` would raise if a task had raised `error` that ran in this very process instead."""
+    if isinstance(error, exceptions.RayError):
+        return error
+    failure = from_exception(error, task_name, own_files=(os.path.dirname(__file__) + os.sep,))
+    return exceptions.RayTaskError(
+        task_name, failure.traceback, error, None, failure.pid
+    ).as_instanceof_cause()
+
+
 def from_exception(
     error: BaseException, task_name: str, code: int = wire.TASK_RAISED,
     own_files: Tuple[str, ...] = (),

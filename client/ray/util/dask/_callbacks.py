@@ -8,6 +8,7 @@ their values are fetched only for hooks that look at them.
 
 from __future__ import annotations
 
+import os
 import queue
 from contextlib import contextmanager
 from timeit import default_timer
@@ -48,6 +49,8 @@ class CallbackRun:
         self._caches = [owner for owner in owners if isinstance(owner, Cache)]
         # Who has a posttask is told where each task ran.
         self.timed = timed and any(hook[3] for hook in hooks)
+        self._tells = timed
+        self._home_keys: Dict[int, Hashable] = {}  # of tasks that end with a step in this process, by its number
         self._held: Set[int] = set()  # tasks whose results are needed in this process
         self._done: Set[int] = set()
         self.state: Dict[str, Any] = {}
@@ -67,10 +70,19 @@ class CallbackRun:
             if type(what) is int and walk.keys[what >> 1] != key:
                 self._aliases.setdefault(what >> 1, []).append(key)
         self._held = set() if walk.home is None else walk.home.needed
+        of_tasks = set(walk.keys)
+        self._home_keys = {
+            what.index: key for key, what in walk.known.items() if type(what) is AtHome and key not in of_tasks
+        }
         self.state = self._first_state(walk)
         for hook in self._started:
             if hook[1]:
                 hook[1](self._graph, self.state)
+        for key in walk.home.ran if walk.home is not None and self._tells else ():
+            what = walk.known[key]
+            if key not in of_tasks and isinstance(what, (Literal, External)):
+                self._begin(key)
+                self._end_at_home(key, what.value if isinstance(what, Literal) else what.ref)
 
     @staticmethod
     def _task_key(walk: HookedWalk, key: Hashable) -> Hashable:
@@ -161,6 +173,29 @@ class CallbackRun:
             [t for t in times if t not in self._held and self._keys[t] not in self._kept]
         )
         return len(times) == len(tasks)
+
+    # ------------------------------------------------------------ tasks that ran in this process
+
+    def begin_at_home(self, step: int) -> None:
+        """The step of this number, of those that were put off, begins; if a task is done with it, so does that."""
+        if step in self._home_keys:
+            self._begin(self._home_keys[step])
+
+    def end_at_home(self, step: int, result: Any) -> None:
+        """It has ended."""
+        if step in self._home_keys:
+            self._end_at_home(self._home_keys[step], result)
+
+    def _end_at_home(self, key: Hashable, result: Any) -> None:
+        state = self.state
+        state["dependencies"].setdefault(key, set())
+        state["running"].discard(key)
+        state["finished"].add(key)
+        for hook in self._started:
+            if hook[3]:
+                hook[3](key, result, self._graph, state, os.getpid())
+
+    # ------------------------------------------------------------
 
     def _begin(self, key: Hashable) -> None:
         state = self.state

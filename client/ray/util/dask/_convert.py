@@ -14,7 +14,7 @@ from ray._calls import NODES, Apply, Build, Dep, Nested, Program, Slot, dep, fir
 from ray._entries import all_inputs, entry_of
 from ray._ref import ObjectRef, RefKey
 from ray.util.dask._client import refuse_distributeds
-from ray.util.dask._home_calls import WATCHED
+from ray.util.dask._home_calls import WATCHED, is_callers_own, may_be_callers_own
 from ray.util.dask._known import AtHome, External, Literal
 from ray.util.dask._nodes import (
     HAS_NODES, Alias, DataNode, GraphNode, NestedContainer, Task, TaskRef, execute_subgraph,
@@ -44,6 +44,8 @@ class Converter:
         self.references: Dict[int, ObjectRef] = {}  # those among deps, by their number there
         self.home_inputs: Dict[int, AtHome] = {}  # those among deps, by the number that stands for them
         self.meets_watched = False  # something was met that may have to stay in the caller's process
+        self._watched: Dict[int, bool] = {}  # by ids of functions, whether they may
+        self._judged: List[Any] = []  # those functions, so that their ids stay their own
 
     def start(self) -> None:
         self.deps = []
@@ -55,6 +57,14 @@ class Converter:
         if self._steps:
             self._steps = []
             self._last_uses = {}
+
+    def is_watched(self, function: Any) -> bool:
+        """Whether calls of a function, or with it as an argument, may have to stay in the caller's process."""
+        found = self._watched.get(id(function))
+        if found is None:
+            found = self._watched[id(function)] = id(function) in WATCHED or is_callers_own(function)
+            self._judged.append(function)
+        return found
 
     # ------------------------------------------------------------ whole tasks
 
@@ -126,7 +136,7 @@ class Converter:
         if kind is list:
             return self._legacy_items(value, list)
         if kind is tuple and value and callable(value[0]):
-            if id(value[0]) in WATCHED:
+            if self._watched.get(id(value[0]), True) and self.is_watched(value[0]):
                 self.meets_watched = True
             return Apply(value[0], tuple([self.legacy(a) for a in value[1:]]))
         if isinstance(value, GraphNode) or (HAS_NODES and isinstance(value, TaskRef)):
@@ -145,9 +155,7 @@ class Converter:
             return self._legacy_items(value, kind)
         if HAS_NODES and isinstance(value, tuple) and hasattr(value, "_fields"):
             return self._named_tuple(value)
-        if kind.__name__ == "Future":
-            refuse_distributeds(kind)
-        return value
+        return self.argument(value)
 
     def _legacy_items(self, value: Any, kind: type) -> Any:
         if kind is list:
@@ -230,7 +238,7 @@ class Converter:
         return self._apply(node)
 
     def _apply(self, node: Any) -> Apply:
-        if id(node.func) in WATCHED:
+        if self._watched.get(id(node.func), True) and self.is_watched(node.func):
             self.meets_watched = True
         argument = self.argument
         args = tuple([argument(a) for a in node.args])
@@ -275,6 +283,12 @@ class Converter:
         if kind is dict:
             return dict(zip(items[::2], items[1::2]))
         return kind(items)
+
+    def _callable(self, value: Any) -> Any:
+        """Something that can be called, or that its class says may be the caller's own, as a plain value."""
+        if self._watched.get(id(value), True) and self.is_watched(value):
+            self.meets_watched = True
+        return value
 
     # ------------------------------------------------------------ fused tasks
 
@@ -355,6 +369,8 @@ def _handler_of(kind: type, kinds: Dict[type, Any], task_handler: _Handler) -> O
             handler = Converter._task_ref
         elif issubclass(kind, GraphNode):
             handler = Converter._own_call
+    if handler is None and may_be_callers_own(kind):
+        handler = Converter._callable
     if len(kinds) >= _KINDS_KEPT_MAX:
         kinds.clear()
     kinds[kind] = handler

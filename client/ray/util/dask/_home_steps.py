@@ -2,20 +2,24 @@
 
 A step at home that needs no task's result runs while the graph is walked, and what it yields travels as a
 constant. One that does is put off until the graph is sent, and then runs in the order of the walk as soon as its
-inputs are there. Whatever else was fused with it runs on the workers.
+inputs are there; so does what needs the result of such a one, or an iterator, which does its work as it is read.
+Whatever else was fused with it runs on the workers.
 """
 
 from __future__ import annotations
 
-from typing import Any, Callable, Dict, Hashable, List, Set, Tuple
+from typing import Any, Callable, Dict, Hashable, List, Optional, Sequence, Set, Tuple
 
 from ray._calls import INPUTS, Apply, Build, Dep, Slot, dep, first, run
 from ray._entries import entry_of
+from ray._failures import raised_here
 from ray._graph_runner import GraphRun
 from ray._ref import ObjectRef
+from ray._task_hooks import TaskHooks, hooked_entry
+from ray.util.dask._caller_writes import tell_of
 from ray.util.dask._convert import Converter
-from ray.util.dask._home_calls import stays
-from ray.util.dask._known import AtHome, External, Literal
+from ray.util.dask._home_calls import change_of, stays
+from ray.util.dask._known import AtHome, External, Literal, OwnValue
 
 _PUT_BYTES_MIN = 64 << 10  # a larger result becomes an object at once
 
@@ -24,7 +28,8 @@ class HomeSteps:
     """The steps at home of one graph.
 
     `add_remote(key, function, entry, deps)` adds a task and returns 2 * its number; `want(task)` has its result
-    held; `external(ref)` names an object of elsewhere for the next task; `put(value)` makes an object.
+    held; `external(ref)` names an object of elsewhere for the next task; `put(value)` makes an object. `hooks` go
+    around each step.
     """
 
     def __init__(
@@ -33,15 +38,20 @@ class HomeSteps:
         want: Callable[[int], None],
         external: Callable[[ObjectRef], int],
         put: Callable[[Any], ObjectRef],
+        hooks: Optional[TaskHooks] = None,
     ) -> None:
         self._add_remote = add_remote
         self._want = want
         self._external = external
         self._put = put
-        # Function, entry, and what its inputs are: 2 * task, External or AtHome.
-        self._put_off: List[Tuple[Callable, Any, List[Any]]] = []
+        self._hooks = hooks
+        # Key, function, entry, and what its inputs are: 2 * task, External or AtHome.
+        self._put_off: List[Tuple[Hashable, Callable, Any, List[Any]]] = []
         self._wanted: Set[int] = set()
         self._results: List[Any] = []
+        # Of the steps that were put off, those whose result may be the caller's own target of a store.
+        self._own: Set[int] = set()
+        self.ran: Dict[Hashable, None] = {}  # keys of which a step ran while the graph was walked
 
     def add(self, key: Hashable, converted: Any, converter: Converter) -> Any:
         """Take the task apart and have each step run where it must; what the key has become."""
@@ -76,6 +86,9 @@ class HomeSteps:
     ) -> Any:
         needs: List[Any] = []
         here = stays(function, args, kwargs)
+        change = change_of(function, args, kwargs) if here else None
+        if change is not None:
+            tell_of(change)
 
         def place(what: Any) -> Any:
             if type(what) is Literal:
@@ -111,28 +124,55 @@ class HomeSteps:
             deps = [self._external(n.ref) if type(n) is External else n for n in needs]
             return self._add_remote(key, function, entry, deps)
         if not needs:
-            value = run(function, entry, ())
-            if getattr(value, "nbytes", 0) >= _PUT_BYTES_MIN:
+            value = self._run(key, function, entry, ())
+            self.ran[key] = None
+            if hasattr(value, "__next__"):
+                return self._put_step_off(key, first, (value,), needs, change is None)
+            # What is the caller's own as well, as a target that is made and noted, may yet be changed.
+            if change is None and getattr(value, "nbytes", 0) >= _PUT_BYTES_MIN:
                 return External(self._put(value))
             return Literal(value)
         for need in needs:
             if type(need) is int and need >> 1 not in self._wanted:
                 self._wanted.add(need >> 1)
                 self._want(need >> 1)
-        self._put_off.append((function, entry, needs))
+        is_own = change is None if here else any(type(n) is AtHome and n.index in self._own for n in needs)
+        return self._put_step_off(key, function, entry, needs, is_own)
+
+    def _put_step_off(
+        self, key: Hashable, function: Callable, entry: Any, needs: List[Any], is_own: bool
+    ) -> AtHome:
+        if is_own:
+            self._own.add(len(self._put_off))
+        self._put_off.append((key, function, entry, needs))
         return AtHome(len(self._put_off) - 1)
 
-    def run(self, graph_run: GraphRun, kept: Set[int]) -> None:
+    def _run(self, key: Hashable, function: Callable, entry: Any, inputs: Sequence[Any]) -> Any:
+        """Call the function. An exception is raised as that of any task of this key."""
+        if self._hooks is not None and function is not first:
+            entry = hooked_entry(key, function, entry, len(inputs))
+            function = self._hooks
+        try:
+            return run(function, entry, inputs)
+        except Exception as error:
+            raised = raised_here(error, str(key))
+        raise raised
+
+    def run(
+        self, graph_run: GraphRun, kept: Set[int], on_start: Optional[Callable[[int], None]] = None,
+        on_end: Optional[Callable[[int, Any], None]] = None,
+    ) -> None:
         """Run what was put off. Results of tasks are let go of after their last use, but for those of `kept`.
 
-        Raises what a step raises, and the graph's first failure.
+        `on_start` and `on_end` hear of each step by its number, the latter of its result too. Raises what a step
+        raises, and the graph's first failure.
         """
         uses: Dict[int, int] = {}
-        for _, _, needs in self._put_off:
+        for *_, needs in self._put_off:
             for need in needs:
                 if type(need) is int and need >> 1 not in kept:
                     uses[need >> 1] = uses.get(need >> 1, 0) + 1
-        for function, entry, needs in self._put_off:
+        for number, (key, function, entry, needs) in enumerate(self._put_off):
             refs: List[ObjectRef] = []
             for need in needs:
                 if type(need) is int:
@@ -150,8 +190,12 @@ class HomeSteps:
                     uses[need >> 1] -= 1
                     if not uses[need >> 1]:
                         graph_run.let_go([need >> 1])
-            self._results.append(run(function, entry, inputs))
+            if on_start is not None:
+                on_start(number)
+            self._results.append(self._run(key, function, entry, inputs))
             del inputs
+            if on_end is not None:
+                on_end(number, self._results[-1])
 
     @property
     def needed(self) -> Set[int]:
@@ -163,6 +207,6 @@ class HomeSteps:
         """Whether something was put off."""
         return bool(self._put_off)
 
-    def result(self, what: AtHome) -> Any:
+    def result(self, what: AtHome) -> Literal:
         """The value of a step that was put off, after run()."""
-        return self._results[what.index]
+        return (OwnValue if what.index in self._own else Literal)(self._results[what.index])

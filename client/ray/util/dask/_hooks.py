@@ -106,6 +106,7 @@ class HookedWalk(Walk):
         self._results = results
         self._looks = 0
         self._task_hooks = task_hooks
+        self._home_hooks = make_task_hooks(hooks)
 
     def _add_task(self, key: Hashable, function: Any, entry: Any) -> None:
         converter = self._converter

@@ -16,7 +16,7 @@ from ray.util.dask._as_with_threads import AsWithThreads
 from ray.util.dask._callbacks import CallbackRun, active_hooks
 from ray.util.dask._graphs import flat_keys, fused_graph_of, graph_of, name_of, nested
 from ray.util.dask._hooks import HookedRun, HookedWalk, make_task_hooks, task_hooks_of
-from ray.util.dask._known import AtHome, External, Literal, OwnValue
+from ray.util.dask._known import AtHome, External, Literal
 from ray.util.dask._local import LocalRun
 from ray.util.dask._shuffle_tasks import shuffle_functions
 from ray.util.dask._walk import Walk
@@ -168,7 +168,7 @@ def _run_with_hooks(
                     _call_postsubmit_all(run, keys, known, ray_hooks, graph)
                 if hooks and walk.keys and not persist:
                     calls.drive(run)
-                outcome = _outcome(walk, run, wanted)
+                outcome = _outcome(walk, run, wanted, calls if hooks and not persist else None)
                 if waits:
                     _call_postsubmit_all(run, keys, outcome, ray_hooks, graph)
                 del walk, known
@@ -180,16 +180,20 @@ def _run_with_hooks(
         calls.finish(failed)
 
 
-def _outcome(walk: Walk, run: GraphRun, wanted: List[Hashable]) -> Dict[Hashable, Any]:
+def _outcome(
+    walk: Walk, run: GraphRun, wanted: List[Hashable], calls: Optional[CallbackRun] = None
+) -> Dict[Hashable, Any]:
     """What the wanted keys have become, when everything was sent and what has to run here has run."""
     outcome = {key: walk.known[key] for key in wanted}
     home = walk.home
     if home is None or not home.any:
         return outcome
-    home.run(run, set(_tasks_of(outcome)))
-    return {
-        key: OwnValue(home.result(what)) if type(what) is AtHome else what for key, what in outcome.items()
-    }
+    kept = set(_tasks_of(outcome))
+    if calls is None:
+        home.run(run, kept)
+    else:
+        home.run(run, kept, calls.begin_at_home, calls.end_at_home)
+    return {key: home.result(what) if type(what) is AtHome else what for key, what in outcome.items()}
 
 
 def _tasks_of(outcome: Dict[Hashable, Any]) -> List[int]:

@@ -15,6 +15,7 @@ from ray._calls import INPUTS, NODES, Apply, Dep, dep
 from ray._graph import GraphBuilder, UnpicklableTaskError
 from ray._ref import ObjectRef
 from ray._serialize import UnpicklableError
+from ray._task_hooks import TaskHooks
 from ray.util.dask._client import refuse_distributeds
 from ray.util.dask._convert import Converter
 from ray.util.dask._home_calls import WATCHED, must_stay, watch
@@ -81,6 +82,7 @@ class Walk:
         watch()
         self.home: Optional[HomeSteps] = None  # made when a task needs it
         self._put = put
+        self._home_hooks: Optional[TaskHooks] = None  # what goes around the steps in it
         self.known: Dict[Hashable, Any] = {}
         self._graph = graph
         self._builder = builder
@@ -234,8 +236,11 @@ class Walk:
         return True
 
     def _number_of(self, function: Any) -> Optional[int]:
-        """None if the function has to be put, or can't be pickled, which _add_task tells; or if it is a value."""
+        """None if the function has to be put, or can't be pickled, which _add_task tells; or if it is a value, or
+        calls of it may have to stay in this process."""
         if type(function) is literal:
+            return None
+        if self._put is not None and id(function) not in WATCHED and self._converter.is_watched(function):
             return None
         refuse_distributeds(function)
         try:
@@ -331,7 +336,9 @@ class Walk:
         if self.home is None:
             assert self._put is not None
             builder = self._builder
-            self.home = HomeSteps(self._add_remote, builder.want, builder.external, self._put)
+            self.home = HomeSteps(
+                self._add_remote, builder.want, builder.external, self._put, self._home_hooks
+            )
         what = self.known[key] = self.home.add(key, converted, converter)
         if type(what) is int and key in self._wanted:
             self._builder.want(what >> 1)
