@@ -123,6 +123,19 @@ def test_columns_that_lie_across_each_other_are_packed(monkeypatch):
     check([source, source.iloc[::2]])
 
 
+def test_the_column_that_says_where_a_row_goes_does_not_travel():
+    pieces = cut(frame("f"), "_partitions", 0, 7, 7, True, 7, None)
+    assert [len(piece.buffer) for piece in pieces] == [8 * piece.rows for piece in pieces]
+    assert join_ignoring_index(pieces[3], pieces[3])["_partitions"].tolist() == 2 * pieces[3].rows * [3]
+
+
+def test_a_partition_that_may_not_be_written_to_is_cut():
+    source = pd.DataFrame({"f": np.random.RandomState(1).rand(ROWS)})
+    groups = np.arange(ROWS) % 7
+    groups.flags.writeable = False
+    check([source.assign(_partitions=pd.Series(groups, copy=False))])
+
+
 def test_plain_frames_are_cut_into_small_pieces_and_empty_ones_travel_as_a_few_bytes():
     source = frame("fibtd")
     source["_partitions"] = 0

@@ -7,7 +7,7 @@ Dask, and travels as the frames that it makes.
 from __future__ import annotations
 
 import pickle
-from typing import Any, List, Optional
+from typing import Any, List, NamedTuple, Optional
 
 import numpy as np
 import pandas as pd
@@ -16,11 +16,7 @@ from ray.util.dask import _pieces
 from ray.util.dask._pieces import Schema, packed
 from ray.util.dask._shuffle_tasks import Cut
 
-try:
-    from pandas.core.array_algos.take import take_nd  # twice as fast as NumPy's on rows of a block
-except ImportError:
-    take_nd = None
-
+_PARTITIONS = "_partitions"  # the column in which Dask notes where a row goes
 _NUMERIC_INDICES = frozenset({"Index", "RangeIndex", "Int64Index", "UInt64Index", "Float64Index"})
 
 
@@ -42,13 +38,23 @@ def _cut_as_dask(frame: Any, how: Cut) -> List[Any]:
     return [groups[number] for number in how.results()]
 
 
-def _groups_of(frame: pd.DataFrame, how: Cut) -> Optional[np.ndarray]:
-    """The group of each row, as shuffle_group chooses it; None: it has to choose itself."""
+class _Groups(NamedTuple):
+    """The group of each row, as shuffle_group chooses it."""
+
+    of_rows: np.ndarray
+    column: Optional[str]  # that has nothing but the groups in it, if there is one
+
+
+def _groups_of(frame: pd.DataFrame, how: Cut) -> Optional[_Groups]:
+    """None: shuffle_group has to choose itself."""
     columns = [how.columns] if isinstance(how.columns, str) else how.columns
-    if columns and columns[0] == "_partitions":
-        values = frame[columns[0]].to_numpy()
+    if columns and columns[0] == _PARTITIONS:
+        values = frame[_PARTITIONS].to_numpy()
         if values.dtype.kind not in "iu":
             return None
+        is_last = how.stage == 0 and how.count >= how.npartitions
+        if is_last and len(values) and values.min() >= 0 and values.max() < how.npartitions:
+            return _Groups(values.astype(np.intp, copy=False), _PARTITIONS)
     else:
         from dask.dataframe.dispatch import hash_object_dispatch
 
@@ -57,7 +63,7 @@ def _groups_of(frame: pd.DataFrame, how: Cut) -> Optional[np.ndarray]:
             values = values % int(how.nfinal)
     small = np.min_scalar_type(how.npartitions * 2)
     groups = (values % how.npartitions).astype(small, copy=False) // how.count**how.stage % how.count
-    return groups.astype(np.intp, copy=False)
+    return _Groups(groups.astype(np.intp, copy=False), None)
 
 
 def _plain(values: Any) -> Optional[np.ndarray]:
@@ -70,6 +76,11 @@ def _cut_fast(frame: Any, how: Cut) -> Optional[List[Any]]:
     """Pieces of a plain pandas frame, or None."""
     if type(frame) is not pd.DataFrame or _pieces.make_frame is None:
         return None
+    groups = _groups_of(frame, how)
+    if groups is None:
+        return None
+    group_column = None if groups.column is None else frame.columns.get_loc(groups.column)
+    group_dtype = None
     arrays: List[np.ndarray] = []
     others: List[Any] = []
     placements: List[np.ndarray] = []
@@ -77,7 +88,9 @@ def _cut_fast(frame: Any, how: Cut) -> Optional[List[Any]]:
     for block in frame._mgr.blocks:
         values = block.values
         array = _plain(values)
-        if array is not None:
+        if array is not None and len(array) == 1 and block.mgr_locs.as_array[0] == group_column:
+            group_dtype = array.dtype.str
+        elif array is not None:
             arrays.append(array)
             placements.append(block.mgr_locs.as_array)
         elif isinstance(values, np.ndarray) or values.ndim != 1:
@@ -96,13 +109,12 @@ def _cut_fast(frame: Any, how: Cut) -> Optional[List[Any]]:
             others.append(index)
         else:
             return None
-    groups = _groups_of(frame, how)
-    if groups is None:
-        return None
-    order, counts = pd._libs.algos.groupsort_indexer(groups, how.count)
+    order, counts = pd._libs.algos.groupsort_indexer(groups.of_rows, how.count)
+    if group_dtype is not None:
+        other_placements.append(np.array([group_column], np.intp))
     schema = pickle.dumps(
         Schema(
-            frame.columns, blocks, tuple(placements + other_placements),
+            frame.columns, blocks, tuple(placements + other_placements), group_dtype,
             None if how.ignore_index else index.name, index_dtype,
         ),
         5,
@@ -117,11 +129,12 @@ def _cut_fast(frame: Any, how: Cut) -> Optional[List[Any]]:
             parts = [array[:, start:end] for array in sorted_arrays]
         else:
             parts = [_rows_of(array, order[start:end]) for array in arrays]
-        pieces.append(packed(schema, end - start, parts, rest))
+        pieces.append(packed(schema, number, end - start, parts, rest))
     return pieces
 
 
 def _rows_of(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    if take_nd is None:
-        return np.take(array, rows, axis=1)
-    return take_nd(array, rows, axis=1, allow_fill=False)
+    taken = np.empty((len(array), len(rows)), array.dtype)
+    for line, column in zip(taken, array):
+        np.take(column, rows, out=line, mode="clip")  # any other mode takes into a copy first
+    return taken

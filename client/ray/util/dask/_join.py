@@ -39,9 +39,9 @@ def _alike(pieces: Sequence[Piece]) -> bool:
         other = schema_of(pickled)
         if other is first:
             continue
-        if (other.blocks, other.index_dtype, other.index_name) != (
-            first.blocks, first.index_dtype, first.index_name
-        ):
+        if other.blocks != first.blocks or other.group_dtype != first.group_dtype:
+            return False
+        if (other.index_dtype, other.index_name) != (first.index_dtype, first.index_name):
             return False
         if not other.columns.identical(first.columns) or len(other.placements) != len(first.placements):
             return False
@@ -59,10 +59,13 @@ def _join_fast(pieces: Sequence[Piece], ignore_index: bool) -> pd.DataFrame:
     total = sum([piece.rows for piece in pieces])
     starts = [0] * len(pieces)
     values: List[Any] = [unpacked(pieces, starts, total, *block) for block in schema.blocks]
-    extensions = len(schema.placements) - len(values)
+    extensions = len(schema.placements) - len(values) - (schema.group_dtype is not None)
     for number in range(extensions):
         parts = [piece.rest[number] for piece in pieces]
         values.append(parts[0] if len(parts) == 1 else type(parts[0])._concat_same_type(parts))
+    if schema.group_dtype is not None:
+        groups = np.array([piece.group for piece in pieces], schema.group_dtype)
+        values.append(np.repeat(groups, [piece.rows for piece in pieces])[None])
     if ignore_index:
         index: pd.Index = pd.RangeIndex(total)
     elif schema.index_dtype is not None:

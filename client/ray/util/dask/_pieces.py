@@ -15,7 +15,8 @@ from typing import Any, Callable, List, NamedTuple, Optional, Sequence, Tuple
 import numpy as np
 import pandas as pd
 
-_ALIGNMENT = 64
+# Up to here a piece's bytes are copied along with its description; a buffer of its own would cost more.
+_IN_BAND_BYTES_MAX = 32 << 10
 # From here on a column's buffer costs less than copying it once more.
 _ROWS_BY_COLUMN_MIN = 4096
 # The description of a cut's pieces is loaded once for all of them.
@@ -26,12 +27,14 @@ class Schema(NamedTuple):
     """What the pieces of one cut have in common.
 
     `blocks` are (dtype, number of columns) of the frame's NumPy blocks, in the order of their bytes in a
-    piece. `placements` are the columns' places, block by block, those of extension columns last.
+    piece. `placements` are the columns' places, block by block, then those of extension columns, and then that of
+    the column which has nothing but the rows' group in it, and so does not travel.
     """
 
     columns: pd.Index
     blocks: Tuple[Tuple[str, int], ...]
     placements: Tuple[np.ndarray, ...]
+    group_dtype: Optional[str]  # None: there is no such column
     index_name: Any
     index_dtype: Optional[str]  # None: the index is in `rest`, or there is none
 
@@ -39,21 +42,22 @@ class Schema(NamedTuple):
 class Piece:
     """Some rows of a partition on their way to another one."""
 
-    __slots__ = ("schema", "rows", "buffer", "rest")
+    __slots__ = ("schema", "group", "rows", "buffer", "rest")
 
-    def __init__(self, schema: bytes, rows: int, buffer: Any, rest: Tuple[Any, ...]) -> None:
+    def __init__(self, schema: bytes, group: int, rows: int, buffer: Any, rest: Tuple[Any, ...]) -> None:
         self.schema = schema
+        self.group = group
         self.rows = rows
-        self.buffer = buffer  # NumPy blocks and the index, each padded; or a tuple of their columns
+        self.buffer = buffer  # bytes of NumPy blocks and of the index; or a tuple of their columns
         self.rest = rest  # extension columns, then an index that is no NumPy array
 
     def __reduce_ex__(self, protocol: Any) -> Tuple:
-        buffer: Any = b""
-        if type(self.buffer) is tuple:
-            buffer = tuple([pickle.PickleBuffer(column) for column in self.buffer])
-        elif self.rows:
-            buffer = pickle.PickleBuffer(self.buffer)
-        return Piece, (self.schema, self.rows, buffer, self.rest)
+        buffer = self.buffer
+        if type(buffer) is tuple:
+            buffer = tuple([pickle.PickleBuffer(column) for column in buffer])
+        elif len(buffer) > _IN_BAND_BYTES_MAX:
+            buffer = pickle.PickleBuffer(buffer)
+        return Piece, (self.schema, self.group, self.rows, buffer, self.rest)
 
 
 @functools.lru_cache(maxsize=_SCHEMAS_KEPT_MAX)
@@ -62,24 +66,15 @@ def schema_of(pickled: bytes) -> Schema:
     return pickle.loads(pickled)
 
 
-def _padded(size: int) -> int:
-    return (size + _ALIGNMENT - 1) & -_ALIGNMENT
-
-
-def packed(schema: bytes, rows: int, parts: List[np.ndarray], rest: Tuple[Any, ...]) -> Piece:
-    """A piece of `rows` rows; `parts` are its NumPy blocks and then its index, each of two dimensions."""
+def packed(schema: bytes, group: int, rows: int, parts: List[np.ndarray], rest: Tuple[Any, ...]) -> Piece:
+    """A piece of `rows` rows of a group; `parts` are its NumPy blocks, then its index, all of two dimensions."""
     if not rows:
-        return Piece(schema, 0, b"", rest)
+        return Piece(schema, group, 0, b"", rest)
     if rows >= _ROWS_BY_COLUMN_MIN and all([part.strides[1] == part.itemsize for part in parts]):
         # As bytes, since some types (times) don't give away their buffers.
-        return Piece(schema, rows, tuple([column.view(np.uint8) for part in parts for column in part]), rest)
-    sizes = [_padded(rows * len(part) * part.itemsize) for part in parts]
-    buffer = np.empty(sum(sizes), np.uint8)
-    at = 0
-    for part, size in zip(parts, sizes):
-        np.ndarray(part.shape, part.dtype, buffer, at)[...] = part
-        at += size
-    return Piece(schema, rows, buffer, rest)
+        columns = tuple([column.view(np.uint8) for part in parts for column in part])
+        return Piece(schema, group, rows, columns, rest)
+    return Piece(schema, group, rows, b"".join([part.tobytes() for part in parts]), rest)
 
 
 def unpacked(
@@ -99,7 +94,7 @@ def unpacked(
             at += rows
         elif rows:
             joined[:, at : at + rows] = np.ndarray((width, rows), dtype, piece.buffer, starts[number])
-            starts[number] += _padded(width * rows * dtype.itemsize)
+            starts[number] += width * rows * dtype.itemsize
             at += rows
     return joined
 
