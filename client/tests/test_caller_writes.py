@@ -3,7 +3,7 @@
 import functools
 import itertools
 import threading
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 
 import numpy as np
 import pytest
@@ -112,6 +112,7 @@ def _filling():
     items, table, counts, hits = [], {}, Counter(), {}
     array = np.zeros(10)
     line, unique = deque(), set()
+    groups = defaultdict(list)
     pair = ("a", "b")
 
     def append(x):
@@ -150,6 +151,13 @@ def _filling():
     def extend(x):
         line.extend([x, x])
         unique.add(x)
+
+    def gather(key, x):
+        groups[key].append(x)
+
+    def set_an_item_of_an_item(x):
+        table[x][0] = 1
+        table[x][1] += 1
 
     def each(xs):
         return [items.append(x) for x in xs]
@@ -218,8 +226,12 @@ def _reading():
     def sets_an_item_of_its_argument(x):
         x[items[0]] = array
 
-    def sets_an_item_of_an_item(x):
-        cache[x][0] = 1
+    def reads_an_item_of_an_item(x):
+        return cache[x][0]
+
+    def fills_an_item_and_reads_another(x):
+        cache[x].append(1)
+        return cache[0]
 
     found = dict(locals())
     return [found[name] for name in found if hasattr(found[name], "__code__")]
@@ -261,11 +273,18 @@ class Meter:
         self.calls = 0
         self.factor = 2
         self.fitted = None
+        self.seen = []
+        self.groups = {}
 
     def scale(self, x):
         y = x * self.factor
         self.calls += 1
         return y
+
+    def note(self, x):
+        self.seen.append(x * self.factor)
+        self.groups[x] = x
+        return x
 
     def __call__(self, x):
         self.calls += 1
@@ -284,6 +303,11 @@ class Meter:
         self.calls += dt
         return self.factor
 
+    def memoised(self, x):
+        if x not in self.groups:
+            self.groups[x] = x
+        return self.groups[x]
+
     def run(self, count):
         for _ in range(count):
             self.calls += 1
@@ -299,10 +323,30 @@ class Meter:
 def test_a_method_that_only_counts_in_its_object_changes_it():
     meter = Meter()
     assert what(meter.scale) == "calls" and what(functools.partial(meter.scale, 2)) == "calls"
-    assert what(meter) == "calls"
+    assert what(meter) == "calls" and what(meter.note) == "groups"
 
 
-@pytest.mark.parametrize("name", ["fit", "partial_fit", "step", "run", "of_the_class"])
+def test_a_function_that_counts_in_an_object_that_it_closes_over_changes_it():
+    meter = Meter()
+
+    def count(x):
+        meter.calls += 1
+        meter.seen.append(x)
+        return x * meter.factor
+
+    def works(x):
+        meter.calls += 1
+        return meter.fit(x)
+
+    def counted(x):
+        counted.calls += 1
+        return x
+
+    counted.calls = 0
+    assert what(count) == "meter.calls" and what(counted) == "counted.calls" and what(works) is None
+
+
+@pytest.mark.parametrize("name", ["fit", "partial_fit", "step", "memoised", "run", "of_the_class"])
 def test_a_method_that_works_on_its_object_changes_nothing(name):
     assert what(getattr(Meter(), name)) is None
 

@@ -122,6 +122,19 @@ def test_a_method_counts_in_its_object():
     assert compute(*parts) == tuple(range(0, 30, 3)) and meter.calls == 10
 
 
+def test_an_object_that_a_function_closes_over_gathers_what_its_tasks_saw():
+    meter = Meter(2)
+    meter.seen = []
+
+    def note(x):
+        meter.calls += 1
+        meter.seen.append(x)
+        return x * meter.factor
+
+    assert compute(*[dask.delayed(note)(n) for n in range(5)]) == (0, 2, 4, 6, 8)
+    assert meter.calls == 5 and sorted(meter.seen) == [0, 1, 2, 3, 4]
+
+
 def test_what_a_task_makes_for_its_caller_is_the_very_object_and_can_be_stored_into():
     targets = {}
 

@@ -4,7 +4,7 @@ Under Dask's threads `calls += 1` or `seen.append(x)` in a task changes the call
 process it would change a copy, and nobody would see it. So those are found that a function
  (a) assigns: variables of an enclosing function (`nonlocal`),
  (b) fills: lists, dicts, sets, arrays and the like that it closes over, or an `itertools.count`,
- (c) counts: attributes of the object whose method it is (`self.calls += 1`).
+ (c) adds to or fills: attributes of the object whose method it is (`self.calls += 1`), or that it closes over.
 What a function changes and reads as well is most often there to save it work, as a cache is: its results are the
 same wherever it runs, and it is left to the workers. So are functions that change global variables, which on a
 cluster are each process's own. The bytecode tells; each code object is looked at once.
@@ -20,10 +20,10 @@ import logging
 import queue
 from collections import deque
 from types import CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, Dict, FrozenSet, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 _CODES_KEPT_MAX = 10_000
-_DEPTH_MAX = 6  # of functions within partials, closures and fused graphs
+_FUNCTIONS_MAX = 1_000  # that are looked at within partials, closures and fused graphs of one function
 
 _log = logging.getLogger("ray.util.dask")
 
@@ -48,22 +48,40 @@ class Change(NamedTuple):
     what: str
 
 
+class _Attributes(NamedTuple):
+    """What code that does nothing else with an object than to read other attributes does with some of them."""
+
+    added: FrozenSet[str]
+    filled: FrozenSet[str]  # if they are containers
+
+
 class _Writes(NamedTuple):
     """What the code of a function changes, as far as code alone can tell."""
 
     assigned: FrozenSet[str]  # (a)
     filled: FrozenSet[str]  # (b), if it is a container
-    counted: FrozenSet[str]  # (c), if the code is a method's
+    attributes: Dict[str, _Attributes]  # (c), by the variable that has the object
 
 
-_NOTHING = _Writes(frozenset(), frozenset(), frozenset())
 _known: Dict[CodeType, _Writes] = {}
 _told: Dict[CodeType, None] = {}
 
 
 def change_by(function: Any) -> Optional[Change]:
     """What a call of `function`, which may be anything, would change of the caller's; None: nothing."""
-    return _change_by(function, _DEPTH_MAX)
+    if type(function) is FunctionType and not function.__closure__:
+        return None
+    stack = [function]
+    seen: Set[int] = set()
+    while stack and len(seen) < _FUNCTIONS_MAX:
+        one = stack.pop()
+        if id(one) not in seen and callable(one):
+            seen.add(id(one))
+            change = _own_change(one)
+            if change is not None:
+                return change
+            stack += _within(one)
+    return None
 
 
 def parts_of(function: Any) -> List[Any]:
@@ -98,53 +116,66 @@ def tell_of(change: Change) -> None:
     )
 
 
-def _change_by(function: Any, depth: int) -> Optional[Change]:
+def _code_of(function: Any) -> Tuple[Optional[FunctionType], Any]:
+    """The function of Python that a call of this runs, and the object that it is a method of, if so."""
     kind = type(function)
     if kind is FunctionType:
-        return _by_closure(function, depth) if function.__closure__ else None
+        return function, None
     if kind is MethodType:
-        return _by_method(function.__func__, function.__self__, depth)
-    if isinstance(function, type) or not depth:
+        found, owner = function.__func__, function.__self__
+    elif isinstance(function, type):
+        return None, None
+    else:
+        found, owner = getattr(kind, "__call__", None), function
+    return (found, owner) if type(found) is FunctionType else (None, None)
+
+
+def _own_change(called: Any) -> Optional[Change]:
+    """What the function itself changes, without those within it."""
+    function, owner = _code_of(called)
+    if function is None or (owner is None and not function.__closure__):
         return None
-    parts = parts_of(function)
-    if parts:
-        return _first_change(parts, depth - 1)
-    call = getattr(kind, "__call__", None)
-    return _by_method(call, function, depth) if type(call) is FunctionType else None
-
-
-def _by_method(function: Any, owner: Any, depth: int) -> Optional[Change]:
-    if type(function) is not FunctionType or isinstance(owner, (type, ModuleType)):
-        return None
-    for name in _writes_of(function.__code__).counted:
-        return Change(function.__code__, name)
-    return _by_closure(function, depth) if function.__closure__ else None
-
-
-def _by_closure(function: FunctionType, depth: int) -> Optional[Change]:
     code = function.__code__
     writes = _writes_of(code)
     for name in sorted(writes.assigned):
         return Change(code, name)
-    inner: List[Any] = []
-    for name, cell in zip(code.co_freevars, function.__closure__ or ()):
-        try:
-            value = cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
+    if owner is not None and code.co_argcount:
+        name = _changed_attribute(owner, writes.attributes.get(code.co_varnames[0]))
+        if name is not None:
+            return Change(code, name)
+    for name, value in _closed_over(function):
         if type(value) is itertools.count or (name in writes.filled and _is_container(value)):
             return Change(code, name)
-        if type(value) in (FunctionType, MethodType, functools.partial):
-            inner.append(value)
-    return _first_change(inner, depth - 1) if depth else None
-
-
-def _first_change(functions: List[Any], depth: int) -> Optional[Change]:
-    for function in functions:
-        change = _change_by(function, depth) if callable(function) else None
-        if change is not None:
-            return change
+        attribute = _changed_attribute(value, writes.attributes.get(name))
+        if attribute is not None:
+            return Change(code, f"{name}.{attribute}")
     return None
+
+
+def _within(called: Any) -> List[Any]:
+    """The functions that a function has in it: of a partial, a fused graph, a closure."""
+    function, _ = _code_of(called)
+    if function is None or type(called) is functools.partial:
+        return parts_of(called)
+    kinds = (FunctionType, MethodType, functools.partial)
+    return parts_of(called) + [value for _, value in _closed_over(function) if type(value) in kinds]
+
+
+def _closed_over(function: FunctionType) -> Iterator[Tuple[str, Any]]:
+    """Name and value of each variable of enclosing functions, but for those that are not assigned yet."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:
+            pass
+
+
+def _changed_attribute(owner: Any, attributes: Optional[_Attributes]) -> Optional[str]:
+    if attributes is None or isinstance(owner, (type, ModuleType)):
+        return None
+    values = getattr(owner, "__dict__", {})
+    filled = [name for name in attributes.filled if _is_container(values.get(name))]
+    return min([*attributes.added, *filled], default=None)
 
 
 def _is_container(value: Any) -> bool:
@@ -196,15 +227,20 @@ class _Uses:
 
 def _analysed(code: CodeType) -> _Writes:
     instructions = _instructions_of(code)
-    counted = _counted(code, instructions)
-    if not code.co_freevars:
-        return _NOTHING if not counted else _NOTHING._replace(counted=counted)
+    inner = [constant for constant in code.co_consts if type(constant) is CodeType]
+    objects = {name: "LOAD_DEREF" for name in code.co_freevars}
+    if code.co_argcount:
+        objects[code.co_varnames[0]] = "LOAD_FAST"
+    found = {
+        name: _attributes(name, load, instructions) for name, load in objects.items()
+        if not any(name in one.co_freevars for one in inner)
+    }
     uses = {name: _Uses() for name in code.co_freevars}
     _gather(code, instructions, uses)
     return _Writes(
         frozenset(name for name, use in uses.items() if use.is_assigned),
         frozenset(name for name, use in uses.items() if use.is_filled),
-        counted,
+        {name: attributes for name, attributes in found.items() if attributes is not None},
     )
 
 
@@ -256,35 +292,39 @@ def _is_filled(instructions: List[_Instruction], number: int) -> bool:
             return True
         if (name, above) == ("DUP_TOP_TWO", 1) or (name == "COPY" and above and instruction.argument == above + 1):
             return True  # as `counts[key] += 1` begins
+        if (name, above) == ("BINARY_SUBSCR", 1):
+            above = 0  # what is in it may be filled as well
+            continue
         if instruction.pops is None or instruction.pushes is None or instruction.pops > above:
             return False
         above += instruction.pushes - instruction.pops
     return False
 
 
-def _counted(code: CodeType, instructions: List[_Instruction]) -> FrozenSet[str]:
-    """The attributes that a method only adds to, if it does nothing else with its object but read others.
+def _attributes(own: str, load: str, instructions: List[_Instruction]) -> Optional[_Attributes]:
+    """The attributes of an object that a function only adds to or fills, if it only reads others; else None.
 
-    One that sets attributes, calls methods or passes itself on has an object that it works on, such as a model or
-    a simulation; what it returns is the result then, and many of them are to run at a time.
+    One that sets attributes, calls methods or passes the object on has an object that it works on, such as a model
+    or a simulation; what it returns is the result then, and many of them are to run at a time.
     """
-    if not code.co_argcount:
-        return frozenset()
-    own = code.co_varnames[0]
-    added = set()
-    read = set()
+    added: Set[str] = set()
+    filled: Set[str] = set()
+    read: Set[str] = set()
+    last = len(instructions) - 1
     for number, instruction in enumerate(instructions):
-        if instruction.value != own or not instruction.name.startswith("LOAD_FAST"):
+        if instruction.value != own or not instruction.name.startswith(load):
             continue
-        following, after = instructions[number + 1], instructions[min(number + 2, len(instructions) - 1)]
+        following, after = instructions[min(number + 1, last)], instructions[min(number + 2, last)]
         is_copied = following.name == "DUP_TOP" or (following.name == "COPY" and following.argument == 1)
         if is_copied and after.name == "LOAD_ATTR":
             added.add(after.value)
-        elif following.name == "LOAD_ATTR" and following.pushes == 1:
-            read.add(following.value)
+        elif following.name != "LOAD_ATTR" or following.pushes != 1:
+            return None
         else:
-            return frozenset()
-    return frozenset() if added & read else frozenset(added)
+            (filled if _is_filled(instructions, number + 1) else read).add(following.value)
+    added -= read
+    filled -= read
+    return _Attributes(frozenset(added), frozenset(filled)) if added or filled else None
 
 
 def _instructions_of(code: CodeType) -> List[_Instruction]:
