@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import weakref
 
 import dask
 import dask.array as da
@@ -419,3 +420,23 @@ def test_many_tasks_of_one_function_are_all_counted_and_their_inputs_let_go_of()
     compute(*[dask.delayed(add)(block) for block in ones.to_delayed()])
     session.references.drain()
     assert total == 200_000 and len(session.references._counts) <= counts
+
+
+@pytest.mark.parametrize("needs_others", [False, True])
+def test_large_results_of_it_are_let_go_of_as_soon_as_they_are_used(needs_others):
+    made = []
+
+    def load(number):
+        found = np.full(100_000, float(number))
+        made.append(weakref.ref(found))
+        return found
+
+    def how_many_are_left(block):
+        held.append(block[0])
+        return sum(ref() is not None for ref in made)
+
+    held = []
+    numbers = [dask.delayed(abs)(number) if needs_others else number for number in range(10)]
+    sums = [dask.delayed(how_many_are_left)(dask.delayed(load)(number)) for number in numbers]
+    left = compute(*sums)
+    assert sorted(held) == list(range(10)) and max(left) <= 2

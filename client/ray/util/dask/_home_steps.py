@@ -8,6 +8,7 @@ Whatever else was fused with it runs on the workers.
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Callable, Dict, Hashable, List, Optional, Sequence, Set, Tuple
 
 from ray._calls import INPUTS, Apply, Build, Dep, Slot, dep, first, run
@@ -128,10 +129,15 @@ class HomeSteps:
             self.ran[key] = None
             if hasattr(value, "__next__"):
                 return self._put_step_off(key, first, (value,), needs, change is None)
-            # What is the caller's own as well, as a target that is made and noted, may yet be changed.
-            if change is None and getattr(value, "nbytes", 0) >= _PUT_BYTES_MIN:
-                return External(self._put(value))
-            return Literal(value)
+            if getattr(value, "nbytes", 0) < _PUT_BYTES_MIN:
+                return Literal(value)
+            # What somebody else has too, as a target that is made and noted, may yet be changed.
+            base = getattr(value, "base", None)
+            is_view = base is not None and sys.getrefcount(base) > 3
+            if change is not None and (is_view or sys.getrefcount(value) > 2):
+                return Literal(value)
+            del base
+            return External(self._put(value))
         for need in needs:
             if type(need) is int and need >> 1 not in self._wanted:
                 self._wanted.add(need >> 1)
@@ -159,14 +165,20 @@ class HomeSteps:
         raise raised
 
     def run(
-        self, graph_run: GraphRun, kept: Set[int], on_start: Optional[Callable[[int], None]] = None,
+        self, graph_run: GraphRun, kept: Set[int], kept_here: Set[int],
+        on_start: Optional[Callable[[int], None]] = None,
         on_end: Optional[Callable[[int, Any], None]] = None,
     ) -> None:
-        """Run what was put off. Results of tasks are let go of after their last use, but for those of `kept`.
+        """Run what was put off. Results are let go of after their last use, but for those of the tasks of `kept`
+        and of the steps of `kept_here`.
 
         `on_start` and `on_end` hear of each step by its number, the latter of its result too. Raises what a step
         raises, and the graph's first failure.
         """
+        last_uses = {
+            need.index: number for number, (*_, needs) in enumerate(self._put_off) for need in needs
+            if type(need) is AtHome
+        }
         uses: Dict[int, int] = {}
         for *_, needs in self._put_off:
             for need in needs:
@@ -192,10 +204,16 @@ class HomeSteps:
                         graph_run.let_go([need >> 1])
             if on_start is not None:
                 on_start(number)
-            self._results.append(self._run(key, function, entry, inputs))
+            result = self._run(key, function, entry, inputs)
             del inputs
             if on_end is not None:
-                on_end(number, self._results[-1])
+                on_end(number, result)
+            is_used = number in last_uses or number in kept_here
+            self._results.append(result if is_used else None)
+            del result
+            for need in needs:
+                if type(need) is AtHome and last_uses[need.index] == number and need.index not in kept_here:
+                    self._results[need.index] = None
 
     @property
     def needed(self) -> Set[int]:
@@ -208,5 +226,5 @@ class HomeSteps:
         return bool(self._put_off)
 
     def result(self, what: AtHome) -> Literal:
-        """The value of a step that was put off, after run()."""
+        """The value of a step that was put off, and kept, after run()."""
         return (OwnValue if what.index in self._own else Literal)(self._results[what.index])

@@ -189,10 +189,11 @@ def _outcome(
     if home is None or not home.any:
         return outcome
     kept = set(_tasks_of(outcome))
+    kept_here = {what.index for what in outcome.values() if type(what) is AtHome}
     if calls is None:
-        home.run(run, kept)
+        home.run(run, kept, kept_here)
     else:
-        home.run(run, kept, calls.begin_at_home, calls.end_at_home)
+        home.run(run, kept, kept_here, calls.begin_at_home, calls.end_at_home)
     return {key: home.result(what) if type(what) is AtHome else what for key, what in outcome.items()}
 
 
