@@ -159,6 +159,100 @@ def test_a_shuffle_has_a_task_for_each_input_and_each_output_and_none_for_a_piec
     assert counts == [npartitions] * npartitions
 
 
+def marked(part, mark="m"):
+    return part.assign(**{mark: 1})
+
+
+def rows_of(part):
+    return pd.DataFrame({"rows": [len(part)], "marks": [int(part.m.sum())]})
+
+
+ROWS_META = {"rows": "i8", "marks": "i8"}
+
+
+def task_names_of(fake, make):
+    """The tasks' names of what `make` makes, and that its result is that of Dask's threads."""
+    before = len(task_names(fake))
+    with dask.config.set(scheduler="threads"):
+        expected = make().compute()
+    with enable_dask_on_ray():
+        got = make().compute()
+    assert_same(sorted_rows(got), sorted_rows(expected))
+    return task_names(fake)[before:]
+
+
+def tasks_called(names, what):
+    return [name for name in names if what in name]
+
+
+def test_a_partition_that_is_only_cut_is_made_by_the_task_that_cuts_it(fake):
+    names = task_names_of(fake, lambda: source(4).map_partitions(marked).shuffle("k"))
+    assert len(tasks_called(names, "group-")) == 4
+    assert not tasks_called(names, "marked")
+
+
+def test_a_partition_that_somebody_else_reads_too_is_a_task_of_its_own(fake):
+    def make():
+        marks = source(4).map_partitions(marked)
+        return by_partition(marks.shuffle("k")), marks.m.sum()
+
+    with enable_dask_on_ray():
+        _, total = dask.compute(*make(), optimize_graph=False)
+    assert total == ROWS
+    assert len(tasks_called(task_names(fake), "marked")) == 4
+
+
+def test_an_output_that_one_task_reads_is_joined_by_it(fake):
+    def make():
+        return source(4).map_partitions(marked).shuffle("k").map_partitions(rows_of, meta=ROWS_META)
+
+    names = task_names_of(fake, make)
+    assert len(tasks_called(names, "rows")) + len(tasks_called(names, "group-")) == 8
+    assert len(names) <= 8 + 2  # newer Dasks put the partitions of a result together
+
+
+def rows_in(*parts):
+    return sum(map(len, parts))
+
+
+def graph_and_outputs():
+    """A shuffle's graph, without what follows its outputs, and their keys."""
+    expression = source(4).shuffle("k")
+    if hasattr(expression, "optimize"):
+        expression = expression.optimize(fuse=False)
+    graph = dict(expression.__dask_graph__())
+    for key in expression.__dask_keys__():
+        if "_concat" not in str(graph[key]):
+            del graph[key]
+    return graph, [
+        key for key, value in graph.items() if "split-" in str(value)[:200] and "_concat" in str(value)
+    ]
+
+
+def test_an_output_that_two_tasks_read_is_joined_once(fake):
+    graph, (one, other, *_) = graph_and_outputs()
+    graph.update({"a": (rows_in, one), "b": (rows_in, one, one), "c": (rows_in, other, other)})
+    rows = [len(part) for part in dask.get(graph, [one, other])]
+    assert ray_dask_get(graph, ["a", "b", "c"]) == (rows[0], 2 * rows[0], 2 * rows[1])
+    assert task_names(fake).count(str(one)) == 1
+    assert task_names(fake).count(str(other)) == 0  # within c
+
+
+def test_a_task_that_reads_many_outputs_leaves_their_joining_to_others(fake):
+    graph, outputs = graph_and_outputs()
+    graph.update({"pair": (rows_in, *outputs[:2]), "all": (rows_in, *outputs)})
+    assert ray_dask_get(graph, "all") == ROWS
+    assert sorted(set(map(str, outputs)) & set(task_names(fake))) == sorted(map(str, outputs))
+
+
+def test_a_partition_that_can_not_be_made_fails_with_its_own_error(on_raylet):
+    def broken(part):
+        raise ValueError("no such file")
+
+    with pytest.raises(ValueError, match="no such file"):
+        source(4).map_partitions(broken, meta=frame().iloc[:0]).shuffle("k").compute()
+
+
 def test_without_the_optimization_every_task_is_dasks_own(fake):
     with enable_dask_on_ray(use_shuffle_optimization=False):
         by_partition(source(4).shuffle("k")).compute()
@@ -187,14 +281,10 @@ def test_a_shuffle_of_too_many_pieces_stays_in_stages(fake, monkeypatch):
 
 
 def test_who_asks_for_a_group_or_a_piece_gets_what_dask_would_give(fake):
-    expression = source(4).shuffle("k")
-    if hasattr(expression, "optimize"):
-        expression = expression.optimize(fuse=False)
-    graph = dict(expression.__dask_graph__())
+    graph, (output, *_) = graph_and_outputs()
     named = {key[0].split("-")[0]: key for key in graph if isinstance(key, tuple)}
     piece = named["split"]
     group = next(key for key in graph if key[0].startswith("group-") and key[1] == piece[2])
-    output = next(key for key, value in graph.items() if "split-" in str(value)[:200] and "_concat" in str(value))
     got_group, got_piece, got_output = ray_dask_get(graph, [group, piece, output])
     expected_group, expected_piece, expected_output = dask.get(graph, [group, piece, output])
     assert sorted(got_group) == sorted(expected_group)

@@ -15,7 +15,7 @@ from ray._entries import all_inputs, entry_of
 from ray._ref import ObjectRef, RefKey
 from ray.util.dask._client import refuse_distributeds
 from ray.util.dask._home_calls import WATCHED, is_callers_own, may_be_callers_own
-from ray.util.dask._known import AtHome, External, Literal
+from ray.util.dask._known import AtHome, External, Literal, Within
 from ray.util.dask._nodes import (
     HAS_NODES, Alias, DataNode, GraphNode, NestedContainer, Task, TaskRef, execute_subgraph,
 )
@@ -39,6 +39,7 @@ class Converter:
         self._scope: Optional[Dict[Hashable, Any]] = None  # of the fused task that is being converted
         self._steps: List[Any] = []
         self._last_uses: Dict[int, int] = {}  # of slots, by steps
+        self._made_within: Dict[Hashable, Slot] = {}  # what a step makes that is no task of its own
         self.deps: List[int] = []
         self.missing: List[Hashable] = []
         self.references: Dict[int, ObjectRef] = {}  # those among deps, by their number there
@@ -57,6 +58,7 @@ class Converter:
         if self._steps:
             self._steps = []
             self._last_uses = {}
+            self._made_within = {}
 
     def is_watched(self, function: Any) -> bool:
         """Whether calls of a function, or with it as an argument, may have to stay in the caller's process."""
@@ -115,12 +117,25 @@ class Converter:
             self.home_inputs[encoded] = known
             self.deps.append(encoded)
             return dep(len(self.deps) - 1)
+        if type(known) is Within:
+            return self._within(key, known)
         if key not in self._graph:
             if type(key) is RefKey:
                 return self.reference(key.ref)
             raise KeyError(key)
         self.missing.append(key)
         return None
+
+    def _within(self, key: Hashable, known: Within) -> Slot:
+        made = self._made_within.get(key)
+        if made is not None:
+            self._last_uses[made.index] = _NEVER_DROPPED
+            return made
+        first_dep = len(self.deps)
+        self.deps += known.deps
+        args = tuple(map(dep, range(first_dep, len(self.deps))))
+        made = self._made_within[key] = self._step(Apply(known.function, args))
+        return made
 
     def reference(self, ref: ObjectRef) -> Dep:
         encoded = self._external(ref)
@@ -217,6 +232,10 @@ class Converter:
         except KeyError:
             handler = _handler_of(type(node), _NODE_KINDS, Converter._task)
         return handler(self, node)
+
+    def inner(self, value: Any) -> Any:
+        """A value of a key as an argument of another task, which is to make it."""
+        return self.argument(value) if isinstance(value, GraphNode) else self.legacy(value)
 
     def _alias(self, node: Any) -> Any:
         return self.key(node.target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable, List
 
 from ray._ref import ObjectRef
 
@@ -38,6 +38,16 @@ class AtHome:
 
     def __init__(self, index: int) -> None:
         self.index = index
+
+
+class Within:
+    """A key whose value is made by a call within the only task that reads it: of all that `deps` stand for."""
+
+    __slots__ = ("function", "deps")
+
+    def __init__(self, function: Callable, deps: List[int]) -> None:
+        self.function = function
+        self.deps = deps
 
 
 class _Pending:

@@ -8,19 +8,28 @@ from __future__ import annotations
 
 from typing import Any, Callable, Dict, Hashable, List, Mapping, Optional
 
-from ray._calls import INPUTS
+from ray._calls import INPUTS, Apply, Slot
 from ray._columns import RESULT_SHIFT
 from ray._graph import GraphBuilder
 from ray._ref import ObjectRef
 from ray.util.dask._cut import cut
 from ray.util.dask._join import join, join_ignoring_index
+from ray.util.dask._known import Within
+from ray.util.dask._readers import Readers
 from ray.util.dask._shuffle import Cutting, Joining, Shuffles
 from ray.util.dask._shuffle_tasks import ShuffleFunctions
 from ray.util.dask._walk import Walk
 
+# A task that reads more than that, such as a sum over all partitions, does not join them as well.
+_READ_BY_JOINING_MAX = 2
+
 
 class ShuffleWalk(Walk):
-    """As Walk. Outputs of shuffles wait for cuttings, which are no keys of the graph, and those for partitions."""
+    """As Walk. Outputs of shuffles wait for cuttings, which are no keys of the graph, and those for partitions.
+
+    A partition that is read by its cutting alone is made by the task that cuts it, and an output that one task
+    alone reads is joined by that one: neither is ever written to the store.
+    """
 
     def __init__(
         self,
@@ -33,6 +42,7 @@ class ShuffleWalk(Walk):
         super().__init__(graph, builder, options, put=put)
         self._shuffles: Optional[Shuffles] = Shuffles(graph, functions)  # None: they are left as they are
         self._joinings: Dict[Hashable, Joining] = {}  # of outputs whose pieces are being added
+        self._readers: Optional[Readers] = None  # found when the first shuffle is
         self._unusual.update(map(id, functions.joins))
 
     def _push(self, key: Hashable, before: Any, missing: List[Hashable]) -> None:
@@ -45,7 +55,8 @@ class ShuffleWalk(Walk):
 
     def _missing_of(self, key: Hashable) -> List[Hashable]:
         if type(key) is Cutting:
-            return [key.source]
+            self._source_of(key)
+            return list(self._converter.missing)
         if key in self._joinings:
             return [cutting for cutting in self._joinings[key].cuttings if cutting not in self.known]
         return super()._missing_of(key)
@@ -67,9 +78,36 @@ class ShuffleWalk(Walk):
         del self._joinings[key]
         function = join_ignoring_index if joining.ignore_index else join
         number = joining.index << RESULT_SHIFT
-        self._converter.deps = [known[cutting] + number for cutting in joining.cuttings]
+        deps = [known[cutting] + number for cutting in joining.cuttings]
+        if self._is_made_by_reader(key, _READ_BY_JOINING_MAX):
+            known[key] = Within(function, deps)
+            return True
+        self._converter.deps = deps
         self._add_task(key, function, INPUTS)
         return True
+
+    def _is_made_by_reader(self, key: Hashable, needs_max: int) -> bool:
+        if self._options is not None or key in self._wanted:
+            return False
+        if self._readers is None:
+            self._readers = Readers(self._graph)
+        return self._readers.is_single(key, needs_max)
+
+    def _source_of(self, cutting: Cutting) -> Any:
+        """What stands for the partition that is cut: a key's value, or the call that makes it. Sets `missing`."""
+        converter = self._converter
+        converter.start()
+        key = cutting.source
+        if key not in self.known and self._is_made_by_reader(key, 1):
+            value = self._graph[key]
+            assert self._shuffles is not None
+            if self._shuffles.joining(key, value) is None:
+                source = converter.inner(value)
+                stays = converter.meets_watched or converter.home_inputs
+                if not stays and (converter.missing or type(source) in (Apply, Slot)):
+                    return source
+                converter.start()
+        return converter.key(key)
 
     def _add_foreign(self, cutting: Hashable, before: Any) -> None:
         if type(cutting) is not Cutting:
@@ -78,8 +116,7 @@ class ShuffleWalk(Walk):
         if self._shuffles is None:
             return
         converter = self._converter
-        converter.start()
-        source = converter.key(cutting.source)
+        source = self._source_of(cutting)
         if converter.missing:
             super()._push(cutting, before, converter.missing)
             return
@@ -91,5 +128,6 @@ class ShuffleWalk(Walk):
             self._joinings.clear()
             return
         how = cutting.how
+        function, entry = converter.finish(Apply(cut, (source, *how)))
         self._builder.next_has_results(len(how.results()))
-        self.known[cutting] = self._add_remote(cutting.key, cut, (source, *how), converter.deps)
+        self.known[cutting] = self._add_remote(cutting.key, function, entry, converter.deps)
