@@ -17,6 +17,8 @@ import pytest
 import ray.util.dask._scheduler as scheduler
 from graph_fake import FakeSession
 from ray.util.dask import _shuffle, enable_dask_on_ray, ray_dask_get
+from ray.util.dask._nodes import HAS_NODES, TaskRef
+from ray.util.dask._readers import Readers
 
 ROWS = 3000
 METHOD = "shuffle_method" if hasattr(dask.base, "collections_to_expr") else "shuffle"
@@ -243,6 +245,15 @@ def test_a_task_that_reads_many_outputs_leaves_their_joining_to_others(fake):
     graph.update({"pair": (rows_in, *outputs[:2]), "all": (rows_in, *outputs)})
     assert ray_dask_get(graph, "all") == ROWS
     assert sorted(set(map(str, outputs)) & set(task_names(fake))) == sorted(map(str, outputs))
+
+
+def test_a_reader_is_seen_wherever_in_its_task_the_reference_is():
+    graph = {"x": 1, "plain": (rows_in, "x"), "once": (rows_in, "plain"), "deep": (rows_in, [{"of": ("x", 1)}])}
+    assert Readers(graph).is_single("plain", 1)
+    assert not Readers(graph).is_single("x", 1)
+    if HAS_NODES:
+        graph["deep"] = (rows_in, (TaskRef("x"), 1))
+        assert not Readers(graph).is_single("x", 1)
 
 
 def test_a_partition_that_can_not_be_made_fails_with_its_own_error(on_raylet):

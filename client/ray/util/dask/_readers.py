@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, Dict, Hashable, List, Mapping, Set
 
 from ray.util.dask._nodes import GraphNode
+from ray.util.dask._shuffle_tasks import key_of
 
+# Dask's own keys_in_tasks looks into no tuples and sets but tasks; the Converter finds references there, too.
 _SEARCHED = (list, tuple, set, frozenset)
 
 
@@ -27,12 +29,10 @@ class Readers:
 
 def _read_by(value: Any, graph: Mapping) -> Set[Hashable]:
     """The keys that are read by the task (or whatever else it is) that is the value of a key."""
-    if isinstance(value, GraphNode):
-        return set(value.dependencies)
     found: Set[Hashable] = set()
     stack = [value]
     while stack:
-        one = stack.pop()
+        one = key_of(stack.pop())
         if isinstance(one, GraphNode):
             found |= one.dependencies
             continue
